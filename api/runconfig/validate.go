@@ -1,0 +1,181 @@
+package runconfig
+
+import (
+	"fmt"
+	"math"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Formats are the data formats a Dataset can name.
+var Formats = []string{"auto", "text", "prompt-completion", "messages", "preference", "hh"}
+
+var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+type problem struct{ field, message string }
+
+// Validate says what is wrong with c, naming each field; nil if nothing is.
+func (c *RunConfig) Validate() error {
+	errs := c.problems()
+	if len(errs) == 0 {
+		return nil
+	}
+	lines := make([]string, len(errs))
+	for i, e := range errs {
+		lines[i] = e.field + ": " + e.message
+	}
+	return fmt.Errorf("%w: %s", ErrInvalid, strings.Join(lines, "; "))
+}
+
+type checker []problem
+
+func (p *checker) that(ok bool, field, format string, args ...any) {
+	if !ok {
+		*p = append(*p, problem{field, fmt.Sprintf(format, args...)})
+	}
+}
+
+func (p *checker) oneOf(v, field string, allowed ...string) {
+	p.that(slices.Contains(allowed, v), field, "got %q, want one of %s", v, strings.Join(allowed, ", "))
+}
+
+// between also refuses NaN and infinities, which YAML can spell.
+func (p *checker) between(v, lo, hi float64, field string) {
+	p.that(v >= lo && v <= hi && !math.IsInf(v, 0), field, "got %g, want %g to %g", v, lo, hi)
+}
+
+func (p *checker) positive(v float64, field string) {
+	p.that(v > 0 && !math.IsInf(v, 0), field, "got %g, want a positive number", v)
+}
+
+func (p *checker) count(v, lo int, field string) {
+	p.that(v >= lo, field, "got %d, want %d or more", v, lo)
+}
+
+func (p *checker) source(s Source, field string) {
+	p.uri(s.URI, field+".uri")
+	p.digest(s.Digest, field+".digest")
+}
+
+func (p *checker) uri(uri, field string) {
+	u, err := url.Parse(uri)
+	switch {
+	case err != nil:
+		p.that(false, field, "%v", err)
+	case u.Scheme != "file" && u.Scheme != "pvc":
+		p.that(false, field, "got %q, want file:///path or pvc://claim/path", uri)
+	case u.Scheme == "file" && (u.Host != "" || !path.IsAbs(u.Path)):
+		p.that(false, field, "got %q, want three slashes and an absolute path: file:///path", uri)
+	case u.Scheme == "pvc" && u.Host == "":
+		p.that(false, field, "got %q, want a claim: pvc://claim/path", uri)
+	case slices.Contains(strings.Split(u.Path, "/"), ".."):
+		p.that(false, field, "got %q, which climbs out of its folder", uri)
+	}
+}
+
+func (p *checker) digest(d, field string) {
+	p.that(d == "" || digestPattern.MatchString(d), field, "got %q, want sha256: and 64 hex digits", d)
+}
+
+func (c *RunConfig) problems() []problem {
+	var p checker
+	p.that(c.Version == Version, "version", "got %d, want %d", c.Version, Version)
+	p.oneOf(string(c.Method), "method", string(SFT), string(DPO))
+	c.checkModel(&p)
+	c.checkData(&p)
+	c.checkTraining(&p)
+	switch c.Method {
+	case SFT:
+		p.that(c.Objective == nil, "objective", "SFT has none")
+		p.that(c.Reference == nil, "reference", "SFT has none")
+	case DPO:
+		if c.Objective == nil {
+			p.that(false, "objective", "is missing")
+			break
+		}
+		p.oneOf(c.Objective.Type, "objective.type", "DPO")
+		p.positive(c.Objective.Beta, "objective.beta")
+		p.that(c.Objective.LabelSmoothing >= 0 && c.Objective.LabelSmoothing < 0.5, "objective.labelSmoothing", "got %g, want 0 to below 0.5", c.Objective.LabelSmoothing)
+		p.that(c.Data.LossOn == "response", "data.lossOn", "got %q, a preference method has only response", c.Data.LossOn)
+		p.that(c.Model.Init == nil, "model.init", "DPO starts from a checkpoint: set model.uri")
+	}
+	if c.Reference != nil {
+		p.source(*c.Reference, "reference")
+	}
+	p.count(c.Evaluation.EverySteps, 0, "evaluation.everySteps")
+	p.count(c.Evaluation.MaxExamples, 0, "evaluation.maxExamples")
+	p.count(c.Evaluation.Samples, 0, "evaluation.samples")
+	p.count(c.Evaluation.MaxNewTokens, 1, "evaluation.maxNewTokens")
+	p.count(c.Checkpoint.EverySteps, 0, "checkpoint.everySteps")
+	p.count(c.Checkpoint.KeepLast, 1, "checkpoint.keepLast")
+	p.uri(c.Output.URI, "output.uri")
+	p.oneOf(c.Placement.Device, "placement.device", "auto", "cpu", "cuda")
+	p.count(c.Placement.Threads, 0, "placement.threads")
+	return p
+}
+
+func (c *RunConfig) checkModel(p *checker) {
+	m := c.Model
+	p.that((m.URI == "") != (m.Init == nil), "model", "set one of uri and init")
+	if m.URI != "" {
+		p.source(m.Source, "model")
+	}
+	if m.Init != nil {
+		p.that(m.Tokenizer != nil, "model.tokenizer", "is needed with init")
+	}
+	if t := m.Tokenizer; t != nil {
+		p.that((t.URI == "") != (t.Train == nil), "model.tokenizer", "set one of uri and train")
+		if t.URI != "" {
+			p.source(t.Source, "model.tokenizer")
+		}
+		if t.Train != nil {
+			p.that(m.Init != nil, "model.tokenizer.train", "goes with init only: a checkpoint has its tokenizer")
+			p.that(t.Train.VocabSize >= 260 && t.Train.VocabSize <= 1<<20, "model.tokenizer.train.vocabSize", "got %d, want 260 to %d", t.Train.VocabSize, 1<<20)
+		}
+	}
+}
+
+func (c *RunConfig) checkData(p *checker) {
+	d := c.Data
+	p.that(len(d.Train) > 0, "data.train", "is empty")
+	check := func(list []Dataset, field string) {
+		for i, s := range list {
+			f := fmt.Sprintf("%s[%d]", field, i)
+			p.uri(s.URI, f+".uri")
+			p.digest(s.Digest, f+".digest")
+			p.oneOf(s.Format, f+".format", Formats...)
+			for k := range s.Columns {
+				p.oneOf(k, f+".columns", "text", "prompt", "completion", "messages", "chosen", "rejected")
+			}
+		}
+	}
+	check(d.Train, "data.train")
+	check(d.Eval, "data.eval")
+	p.between(d.EvalFraction, 0, 0.5, "data.evalFraction")
+	p.count(d.MaxLength, 2, "data.maxLength")
+	p.that(d.MaxPromptLength >= 0 && d.MaxPromptLength < d.MaxLength, "data.maxPromptLength", "got %d, want 0 to below maxLength", d.MaxPromptLength)
+	p.oneOf(d.LossOn, "data.lossOn", "response", "all")
+}
+
+func (c *RunConfig) checkTraining(p *checker) {
+	t := c.Training
+	p.that(t.MaxSteps >= 0, "training.maxSteps", "got %d, want 0 or more", t.MaxSteps)
+	p.that(t.MaxSteps > 0 || (t.Epochs > 0 && !math.IsInf(t.Epochs, 0)), "training.epochs", "got %g, want a positive number", t.Epochs)
+	p.count(t.BatchSize, 1, "training.batchSize")
+	p.that(t.MicroBatchSize >= 1 && t.BatchSize%max(t.MicroBatchSize, 1) == 0, "training.microBatchSize", "got %d, which does not divide batchSize %d", t.MicroBatchSize, t.BatchSize)
+	p.positive(t.LearningRate, "training.learningRate")
+	p.oneOf(t.Schedule, "training.schedule", "cosine", "linear", "constant")
+	p.count(t.WarmupSteps, 0, "training.warmupSteps")
+	p.between(t.WarmupRatio, 0, 1, "training.warmupRatio")
+	p.between(t.MinLearningRateRatio, 0, 1, "training.minLearningRateRatio")
+	p.between(t.WeightDecay, 0, math.MaxFloat64, "training.weightDecay")
+	p.that(t.Beta1 >= 0 && t.Beta1 < 1, "training.beta1", "got %g, want 0 to below 1", t.Beta1)
+	p.that(t.Beta2 >= 0 && t.Beta2 < 1, "training.beta2", "got %g, want 0 to below 1", t.Beta2)
+	p.positive(t.Epsilon, "training.epsilon")
+	p.between(t.MaxGradNorm, 0, math.MaxFloat64, "training.maxGradNorm")
+	p.oneOf(t.Precision, "training.precision", "float32", "float64", "bfloat16")
+	p.count(t.LogSteps, 1, "training.logSteps")
+}
