@@ -116,8 +116,8 @@ type Objective struct {
 	Beta float64 `yaml:"beta"`
 	// LabelSmoothing is the probability that a preference label is flipped (cDPO).
 	LabelSmoothing float64 `yaml:"labelSmoothing,omitempty"`
-	// PrecomputeReference computes the reference log-probabilities once, before the first
-	// step, instead of at each step. The values are the same; the reference is then freed.
+	// PrecomputeReference computes the reference's log-probabilities once, before the first
+	// step, instead of at each step. The values are the same; it saves time from the second epoch on.
 	PrecomputeReference bool `yaml:"precomputeReference,omitempty"`
 }
 
@@ -149,7 +149,7 @@ type Training struct {
 	Epsilon float64 `yaml:"epsilon"`
 	// MaxGradNorm clips the global gradient norm; 0 does not.
 	MaxGradNorm float64 `yaml:"maxGradNorm,omitempty"`
-	// Precision is float32 (default), float64 or bfloat16.
+	// Precision is float32 (default) or float64, of weights, activations and optimiser state.
 	Precision string `yaml:"precision,omitempty"`
 	// LogSteps is how many steps pass between two lines of metrics.
 	LogSteps int `yaml:"logSteps,omitempty"`
