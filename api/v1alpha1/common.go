@@ -1,0 +1,283 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Decimal is a number written as a string, such as "0.1" or "5e-7".
+// +kubebuilder:validation:Pattern=`^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$`
+// +kubebuilder:validation:MaxLength=24
+type Decimal string
+
+// Digest is a SHA-256 as "sha256:" and 64 hex digits.
+// +kubebuilder:validation:Pattern=`^sha256:[0-9a-f]{64}$`
+// +kubebuilder:validation:MaxLength=71
+type Digest string
+
+// URI is a file or folder in a PersistentVolumeClaim of the resource's namespace: pvc://claim/path.
+// +kubebuilder:validation:Pattern=`^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._=+@,-]+)+$`
+// +kubebuilder:validation:MaxLength=1024
+// +kubebuilder:validation:XValidation:rule="!self.matches('/[.][.]?(/|$)')",message="has a . or .. in its path"
+type URI string
+
+// StageReference names a stage of the same namespace. Its checkpoint is used once it is trained.
+type StageReference struct {
+	Kind StageKind `json:"kind"`
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=50
+	Name string `json:"name"`
+}
+
+// CheckpointSource is a checkpoint: of another stage, or a Hugging Face folder.
+// +kubebuilder:validation:XValidation:rule="has(self.from) != has(self.uri)",message="set exactly one of from and uri"
+// +kubebuilder:validation:XValidation:rule="!has(self.digest) || has(self.uri)",message="digest goes with uri; a stage's own digest is used with from"
+type CheckpointSource struct {
+	// From is a stage whose checkpoint to use. It may be applied later than this resource.
+	// +optional
+	From *StageReference `json:"from,omitempty"`
+	// URI is a folder with config.json, safetensors and tokenizer.json.
+	// +optional
+	URI URI `json:"uri,omitempty"`
+	// Digest of the folder's manifest.json, verified before anything is loaded.
+	// +optional
+	Digest Digest `json:"digest,omitempty"`
+}
+
+// StageSpec is what all kinds have in common.
+type StageSpec struct {
+	// Data to train and evaluate on.
+	Data Data `json:"data"`
+	// Training is the optimisation: length, batch, learning rate.
+	// +kubebuilder:default={}
+	// +optional
+	Training Training `json:"training,omitzero"`
+	// Evaluation on held-out data, while training and at its end.
+	// +kubebuilder:default={}
+	// +optional
+	Evaluation Evaluation `json:"evaluation,omitzero"`
+	// Checkpoint says how often state to resume from is saved.
+	// +kubebuilder:default={}
+	// +optional
+	Checkpoint Checkpoint `json:"checkpoint,omitzero"`
+	// Seed drives initialisation, shuffling, dropout and sampling.
+	// +kubebuilder:default=42
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Seed int64 `json:"seed"`
+	// Output is where the checkpoint is published.
+	Output Output `json:"output"`
+	// MaxRestarts is how often a failed pod is replaced; the new one resumes. Disruptions (a drained
+	// node, a preemption) do not count, and invalid input or a diverged run is never tried again.
+	// +kubebuilder:default=3
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	MaxRestarts int32 `json:"maxRestarts"`
+	// Pod is where and with what the trainer runs. Nothing in it changes the result.
+	// +kubebuilder:default={}
+	// +optional
+	Pod Pod `json:"pod,omitzero"`
+}
+
+// Data is what a stage trains and evaluates on.
+// +kubebuilder:validation:XValidation:rule="!has(self.maxPromptLength) || self.maxPromptLength < self.maxLength",fieldPath=".maxPromptLength",message="must be less than maxLength"
+// +kubebuilder:validation:XValidation:rule="!(has(self.eval) && has(self.evalFraction))",fieldPath=".evalFraction",message="goes without eval: the held-out data is either a part of train or files of its own"
+type Data struct {
+	// Train are JSONL or JSONL.gz files, read one after another, then shuffled by the seed.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	Train []Dataset `json:"train"`
+	// Eval are held-out files.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=atomic
+	// +optional
+	Eval []Dataset `json:"eval,omitempty"`
+	// EvalFraction of the training examples is held out, when there is no eval.
+	// +kubebuilder:validation:XValidation:rule="double(self) <= 0.5",message="must be at most 0.5"
+	// +optional
+	EvalFraction Decimal `json:"evalFraction,omitempty"`
+	// MaxLength of an example, prompt and response, in tokens.
+	// +kubebuilder:default=512
+	// +kubebuilder:validation:Minimum=2
+	// +optional
+	MaxLength int32 `json:"maxLength,omitempty"`
+	// MaxPromptLength in tokens; longer prompts lose their beginning. Default: half of maxLength where an
+	// example is too long.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	MaxPromptLength int32 `json:"maxPromptLength,omitempty"`
+}
+
+// Dataset is a file of examples, one JSON object a line.
+type Dataset struct {
+	// URI of a .jsonl or .jsonl.gz file.
+	URI URI `json:"uri"`
+	// Digest of the file as it is stored, verified before training.
+	// +optional
+	Digest Digest `json:"digest,omitempty"`
+	// Format of the examples; auto tells it from the columns of the first line.
+	// +kubebuilder:validation:Enum=auto;text;prompt-completion;messages;preference;hh
+	// +kubebuilder:default=auto
+	// +optional
+	Format string `json:"format,omitempty"`
+	// Columns maps the names text, prompt, completion, messages, chosen, rejected to the file's own.
+	// +kubebuilder:validation:MaxProperties=6
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k in ['text', 'prompt', 'completion', 'messages', 'chosen', 'rejected'])",message="keys must be among text, prompt, completion, messages, chosen, rejected"
+	// +optional
+	Columns map[string]ColumnName `json:"columns,omitempty"`
+}
+
+// ColumnName is the name of a column in a file.
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=256
+type ColumnName string
+
+// Training is the optimisation of a stage: AdamW with a schedule.
+// +kubebuilder:validation:XValidation:rule="!(has(self.epochs) && has(self.maxSteps))",fieldPath=".maxSteps",message="set at most one of epochs and maxSteps"
+// +kubebuilder:validation:XValidation:rule="!(has(self.warmupSteps) && has(self.warmupRatio))",fieldPath=".warmupRatio",message="set at most one of warmupSteps and warmupRatio"
+// +kubebuilder:validation:XValidation:rule="!has(self.microBatchSize) || self.batchSize % self.microBatchSize == 0",fieldPath=".microBatchSize",message="must divide batchSize"
+type Training struct {
+	// Epochs over the training data. Default: 1, unless maxSteps is set.
+	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0",message="must be greater than 0"
+	// +optional
+	Epochs Decimal `json:"epochs,omitempty"`
+	// MaxSteps is the number of optimiser steps.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	MaxSteps int32 `json:"maxSteps,omitempty"`
+	// BatchSize is the number of examples (pairs for preferences) of one optimiser step, over all pods.
+	// +kubebuilder:default=32
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	BatchSize int32 `json:"batchSize,omitempty"`
+	// MicroBatchSize is the number of examples of one forward pass: memory and speed, not the result.
+	// Default: batchSize.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	MicroBatchSize int32 `json:"microBatchSize,omitempty"`
+	// LearningRate is the peak. Default: "2e-5" for an SFTJob, "5e-7" for a DPOJob.
+	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0",message="must be greater than 0"
+	// +optional
+	LearningRate Decimal `json:"learningRate,omitempty"`
+	// Schedule of the learning rate after the warm-up.
+	// +kubebuilder:validation:Enum=cosine;linear;constant
+	// +kubebuilder:default=cosine
+	// +optional
+	Schedule string `json:"schedule,omitempty"`
+	// WarmupSteps of linear warm-up.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	WarmupSteps int32 `json:"warmupSteps,omitempty"`
+	// WarmupRatio is the warm-up's part of all steps.
+	// +kubebuilder:validation:XValidation:rule="double(self) <= 1.0",message="must be at most 1"
+	// +optional
+	WarmupRatio Decimal `json:"warmupRatio,omitempty"`
+	// MinLearningRateRatio is the end of the schedule, as a fraction of learningRate.
+	// +kubebuilder:validation:XValidation:rule="double(self) <= 1.0",message="must be at most 1"
+	// +optional
+	MinLearningRateRatio Decimal `json:"minLearningRateRatio,omitempty"`
+	// WeightDecay is AdamW's, on matrices only.
+	// +optional
+	WeightDecay Decimal `json:"weightDecay,omitempty"`
+	// Beta1 is AdamW's.
+	// +kubebuilder:default="0.9"
+	// +kubebuilder:validation:XValidation:rule="double(self) < 1.0",message="must be less than 1"
+	// +optional
+	Beta1 Decimal `json:"beta1,omitempty"`
+	// Beta2 is AdamW's.
+	// +kubebuilder:default="0.999"
+	// +kubebuilder:validation:XValidation:rule="double(self) < 1.0",message="must be less than 1"
+	// +optional
+	Beta2 Decimal `json:"beta2,omitempty"`
+	// Epsilon is AdamW's.
+	// +kubebuilder:default="1e-8"
+	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0",message="must be greater than 0"
+	// +optional
+	Epsilon Decimal `json:"epsilon,omitempty"`
+	// MaxGradNorm clips the global gradient norm; "0" does not.
+	// +kubebuilder:default="1"
+	// +optional
+	MaxGradNorm Decimal `json:"maxGradNorm,omitempty"`
+	// Precision of the forward and backward pass.
+	// +kubebuilder:validation:Enum=float32;float64;bfloat16
+	// +kubebuilder:default=float32
+	// +optional
+	Precision string `json:"precision,omitempty"`
+}
+
+// Evaluation says when to evaluate and what to sample. It always happens before the first and after
+// the last step, if there is held-out data.
+type Evaluation struct {
+	// EverySteps evaluates while training too.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	EverySteps int32 `json:"everySteps,omitempty"`
+	// MaxExamples bounds one evaluation. Default: all.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	MaxExamples int32 `json:"maxExamples,omitempty"`
+	// Samples is how many held-out prompts are answered before and after training, for the report.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	Samples int32 `json:"samples,omitempty"`
+	// MaxNewTokens bounds a sample.
+	// +kubebuilder:default=64
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	MaxNewTokens int32 `json:"maxNewTokens,omitempty"`
+}
+
+// Checkpoint says how often to save state to resume from. SIGTERM always saves.
+type Checkpoint struct {
+	// EverySteps saves state. Default: only on SIGTERM.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	EverySteps int32 `json:"everySteps,omitempty"`
+	// KeepLast is how many saved states are kept while training.
+	// +kubebuilder:default=2
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	KeepLast int32 `json:"keepLast,omitempty"`
+}
+
+// Output is where a stage publishes.
+type Output struct {
+	// URI is a folder of a claim: pvc://claim or pvc://claim/folder. The run's own folder below it is
+	// <namespace>/<name>/<the first 12 digits of the run's hash>.
+	// +kubebuilder:validation:Pattern=`^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._=+@,-]+)*$`
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="!self.matches('/[.][.]?(/|$)')",message="has a . or .. in its path"
+	URI string `json:"uri"`
+}
+
+// Pod is where and with what the trainer runs.
+type Pod struct {
+	// Image of the trainer. Default: the operator's --trainer-image.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Image string `json:"image,omitempty"`
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	// +optional
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+	// Resources of the trainer's container; nvidia.com/gpu for GPUs.
+	// +optional
+	Resources corev1.ResourceRequirements `json:"resources,omitzero"`
+	// +optional
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// +listType=atomic
+	// +optional
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// Device to compute on; auto takes a GPU when there is one.
+	// +kubebuilder:validation:Enum=auto;cpu;cuda
+	// +kubebuilder:default=auto
+	// +optional
+	Device string `json:"device,omitempty"`
+	// Threads of CPU operators. Default: one per core of the container's limit.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	Threads int32 `json:"threads,omitempty"`
+}

@@ -1,0 +1,131 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// StageStatus is what is known about a stage: the same for every kind.
+type StageStatus struct {
+	// ObservedGeneration is the spec that the rest of the status is about.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Phase sums up the conditions for people. Programs read the conditions.
+	// +optional
+	Phase Phase `json:"phase,omitempty"`
+	// Conditions: Ready, Reconciling, Stalled, InputsResolved, Trained, Stale.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Progress of the training, a few seconds old at most while it runs.
+	// +optional
+	Progress *Progress `json:"progress,omitempty"`
+	// Metrics are the newest, under TRL's names: loss, eval_loss, rewards/accuracies, rewards/margins, kl.
+	// +optional
+	Metrics map[string]string `json:"metrics,omitempty"`
+	// Inputs are all that goes into the run, frozen when it starts.
+	// +listType=atomic
+	// +optional
+	Inputs []Input `json:"inputs,omitempty"`
+	// Output is the published checkpoint.
+	// +optional
+	Output *Artifact `json:"output,omitempty"`
+	// RunHash is the run's identity: everything that decides its result.
+	// +optional
+	RunHash string `json:"runHash,omitempty"`
+	// RunGeneration is the generation of the spec that the run was started with.
+	// +optional
+	RunGeneration int64 `json:"runGeneration,omitempty"`
+	// Attempts is how many pods have begun this run, disrupted ones excluded.
+	// +optional
+	Attempts int32 `json:"attempts,omitempty"`
+	// StartTime is when the run's Job was created.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// CompletionTime is when the run ended, well or not.
+	// +optional
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
+}
+
+// Phase is a one-word summary.
+// +kubebuilder:validation:Enum=Pending;Waiting;Running;Succeeded;Failed
+type Phase string
+
+// The phases.
+const (
+	// PhaseWaiting is for inputs that are not there yet.
+	PhaseWaiting Phase = "Waiting"
+	// PhasePending has a Job, and no running pod.
+	PhasePending   Phase = "Pending"
+	PhaseRunning   Phase = "Running"
+	PhaseSucceeded Phase = "Succeeded"
+	// PhaseFailed needs someone to change something.
+	PhaseFailed Phase = "Failed"
+)
+
+// Progress of a run.
+type Progress struct {
+	// Phase of the trainer: Loading, Evaluating, Training, Publishing, Done, Failed.
+	// +optional
+	Phase string `json:"phase,omitempty"`
+	// Step is the number of finished optimiser steps, of totalSteps.
+	Step int64 `json:"step"`
+	// +optional
+	TotalSteps int64 `json:"totalSteps,omitempty"`
+	// Epoch is fractional: "1.50" is the middle of the second pass.
+	// +optional
+	Epoch string `json:"epoch,omitempty"`
+	// Percent of the steps.
+	Percent int32 `json:"percent"`
+	// ETASeconds is the estimated time left.
+	// +optional
+	ETASeconds int64 `json:"etaSeconds,omitempty"`
+	// ETA is etaSeconds for people: 1h5m.
+	// +optional
+	ETA string `json:"eta,omitempty"`
+	// TokensPerSecond through the policy, padding excluded.
+	// +optional
+	TokensPerSecond int64 `json:"tokensPerSecond,omitempty"`
+	// ResumedFrom is the step this attempt went on from; absent if it began.
+	// +optional
+	ResumedFrom int64 `json:"resumedFrom,omitempty"`
+	// UpdatedAt is when the trainer was last seen to have got on.
+	// +optional
+	UpdatedAt metav1.Time `json:"updatedAt,omitzero"`
+}
+
+// Artifact is a file or folder with its digest.
+type Artifact struct {
+	URI string `json:"uri"`
+	// Digest of a file, or of a checkpoint's manifest.json.
+	// +optional
+	Digest string `json:"digest,omitempty"`
+}
+
+// Input is an artifact that goes into a run.
+type Input struct {
+	// Role is model, reference, tokenizer, train or eval.
+	Role     string `json:"role"`
+	Artifact `json:",inline"`
+	// From is the stage that published it.
+	// +optional
+	From *InputStage `json:"from,omitempty"`
+}
+
+// The roles of inputs.
+const (
+	RoleModel     = "model"
+	RoleReference = "reference"
+	RoleTokenizer = "tokenizer"
+	RoleTrain     = "train"
+	RoleEval      = "eval"
+)
+
+// InputStage is a stage as it was when its checkpoint was taken.
+type InputStage struct {
+	Kind       StageKind `json:"kind"`
+	Name       string    `json:"name"`
+	UID        types.UID `json:"uid"`
+	Generation int64     `json:"generation"`
+}
