@@ -1,0 +1,172 @@
+package tokenizer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The files of a tokenizer, in a Hugging Face folder.
+const (
+	vocabularyFile = "tokenizer.json"
+	configFile     = "tokenizer_config.json"
+	templateFile   = "chat_template.jinja"
+)
+
+// Tokenizer is a byte-level BPE tokenizer. It is safe for concurrent use.
+type Tokenizer struct {
+	files files
+
+	tokens  []string         // by id, as spelled in tokenizer.json; "" where an id is unused
+	bytes   []string         // by id, what the token decodes to
+	special []bool           // by id
+	ids     map[string]int32 // of tokens
+
+	added     addedTokens
+	normalize func(string) string // nil when texts are taken as they are
+	splitters []splitter
+	prefix    bool // every stretch of text begins with a space
+	model     *bpe
+
+	bos, eos, pad tokenID
+	chatTemplate  string
+}
+
+// files are the bytes a tokenizer was read from, and is saved as; nil where there is no file.
+type files struct {
+	vocabulary, config, template []byte
+}
+
+// tokenID is an id that may be absent.
+type tokenID struct {
+	id int32
+	ok bool
+}
+
+// Load reads a tokenizer.json, or the one in the folder path, and the tokenizer_config.json and
+// chat_template.jinja beside it, which may be missing. An error names the file and the field.
+func Load(path string) (*Tokenizer, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, vocabularyFile)
+	}
+	var f files
+	var err error
+	if f.vocabulary, err = os.ReadFile(path); err != nil {
+		return nil, fmt.Errorf("load tokenizer: %w", err)
+	}
+	dir := filepath.Dir(path)
+	if f.config, err = readOptional(filepath.Join(dir, configFile)); err != nil {
+		return nil, fmt.Errorf("load tokenizer: %w", err)
+	}
+	if f.template, err = readOptional(filepath.Join(dir, templateFile)); err != nil {
+		return nil, fmt.Errorf("load tokenizer: %w", err)
+	}
+	t, err := parse(f)
+	if err != nil {
+		return nil, fmt.Errorf("load tokenizer from %s: %w", dir, err)
+	}
+	return t, nil
+}
+
+func readOptional(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// Save writes the tokenizer's files into dir, which exists. A tokenizer that was loaded is
+// written as it was read, byte for byte.
+func (t *Tokenizer) Save(dir string) error {
+	for _, f := range []struct {
+		name string
+		b    []byte
+	}{{vocabularyFile, t.files.vocabulary}, {configFile, t.files.config}, {templateFile, t.files.template}} {
+		if f.b == nil {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, f.name), f.b, 0o644); err != nil {
+			return fmt.Errorf("save tokenizer: %w", err)
+		}
+	}
+	return nil
+}
+
+// Encode returns the token ids of text. It adds no special token, and the text of one, such as
+// "<|endoftext|>", is encoded as any other text: what a dataset says cannot end a document.
+func (t *Tokenizer) Encode(text string) []int32 { return t.encode(text, false) }
+
+// EncodeSpecial is Encode, but the text of a special token becomes that token. It is for text
+// that a template rendered, never for a user's.
+func (t *Tokenizer) EncodeSpecial(text string) []int32 { return t.encode(text, true) }
+
+func (t *Tokenizer) encode(text string, special bool) []int32 {
+	out := make([]int32, 0, len(text)/3+1)
+	add := func(id int32) { out = append(out, id) }
+	piece := func(s string) { out = t.model.appendWord(out, s) }
+	words := func(s string) {
+		if t.prefix && !strings.HasPrefix(s, " ") {
+			s = " " + s
+		}
+		split(s, t.splitters, piece)
+	}
+	verbatim, normalized := t.added.verbatim, t.added.normalized
+	if !special {
+		verbatim, normalized = verbatim.ordinary(), normalized.ordinary()
+	}
+	verbatim.split(text, add, func(s string) {
+		if t.normalize != nil {
+			s = t.normalize(s)
+		}
+		normalized.split(s, add, words)
+	})
+	return out
+}
+
+// Decode returns the text of ids, without special tokens if skipSpecial. Ids outside the
+// vocabulary decode to nothing. The text ends with a partial character, invalid UTF-8, where
+// ids end within one: Decode(Encode(s)) is s, byte for byte, unless the tokenizer normalizes.
+func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
+	var b strings.Builder
+	for _, id := range ids {
+		if id < 0 || int(id) >= len(t.bytes) || skipSpecial && t.special[id] {
+			continue
+		}
+		b.WriteString(t.bytes[id])
+	}
+	return b.String()
+}
+
+// VocabSize is the largest id plus one: the rows an embedding needs at least.
+func (t *Tokenizer) VocabSize() int { return len(t.tokens) }
+
+// ID returns the id of a token as tokenizer.json spells it; ok is false when it has none.
+func (t *Tokenizer) ID(token string) (id int32, ok bool) {
+	id, ok = t.ids[token]
+	return id, ok
+}
+
+// BOS returns the token that this tokenizer puts before every text; ok is false when it puts
+// none, even if tokenizer_config.json names a bos_token (GPT-2's and Qwen2's are never added).
+func (t *Tokenizer) BOS() (id int32, ok bool) { return t.bos.id, t.bos.ok }
+
+// EOS returns the token that ends a text, tokenizer_config.json's eos_token.
+func (t *Tokenizer) EOS() (id int32, ok bool) { return t.eos.id, t.eos.ok }
+
+// Pad returns the token that fills a batch, tokenizer_config.json's pad_token.
+func (t *Tokenizer) Pad() (id int32, ok bool) { return t.pad.id, t.pad.ok }
+
+// Token returns how tokenizer.json spells id; "" when id is not in the vocabulary.
+func (t *Tokenizer) Token(id int32) string {
+	if id < 0 || int(id) >= len(t.tokens) {
+		return ""
+	}
+	return t.tokens[id]
+}
+
+// ChatTemplate returns the Jinja source of the chat template, "" when there is none.
+func (t *Tokenizer) ChatTemplate() string { return t.chatTemplate }
