@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/alignment-dev/alignment-operator/runtime/storage"
 )
@@ -115,7 +116,7 @@ func NewestState(out string) (dir string, step int, err error) {
 func complete(dir string) (bool, error) {
 	_, err := Verify(dir, "")
 	var torn *storage.DigestError
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrFormat) || errors.As(err, &torn) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, ErrFormat) || errors.As(err, &torn) {
 		return false, nil
 	}
 	return err == nil, err
