@@ -1,0 +1,59 @@
+package data
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// bucketBatches is how many batches' examples are sorted by length together: enough for little
+// padding, few enough for batches to differ from epoch to epoch.
+const bucketBatches = 16
+
+// Plan returns the batches of an epoch, as indices into lengths: a permutation that depends on
+// seed and epoch only, with examples of like length together, and the batches in random order.
+// No example comes twice. What is left after the last full batch, a different random part each
+// epoch, is left out, unless there is no full batch at all.
+func Plan(lengths []int, batchSize int, seed, epoch uint64) [][]int {
+	random := rand.New(rand.NewPCG(seed, epoch))
+	order := random.Perm(len(lengths))
+	if full := len(order) / batchSize * batchSize; full > 0 {
+		order = order[:full]
+	}
+	var batches [][]int
+	for window := range slices.Chunk(order, batchSize*bucketBatches) {
+		sortByLength(window, lengths)
+		batches = slices.AppendSeq(batches, slices.Chunk(window, batchSize))
+	}
+	random.Shuffle(len(batches), func(i, j int) { batches[i], batches[j] = batches[j], batches[i] })
+	return batches
+}
+
+// Micro cuts a batch into micro-batches of examples of like length, shortest first.
+func Micro(batch []int, lengths []int, microBatchSize int) [][]int {
+	sorted := slices.Clone(batch)
+	sortByLength(sorted, lengths)
+	return slices.Collect(slices.Chunk(sorted, microBatchSize))
+}
+
+func sortByLength(index, lengths []int) {
+	slices.SortStableFunc(index, func(a, b int) int { return lengths[a] - lengths[b] })
+}
+
+// Split holds out a fraction of n examples, chosen by seed: at least one of two or more, if
+// fraction is positive. Both parts are in ascending order.
+func Split(n int, fraction float64, seed uint64) (train, eval []int) {
+	held := int(math.Round(float64(n) * fraction))
+	if fraction > 0 {
+		held = max(held, 1)
+	}
+	held = max(min(held, n-1), 0)
+	order := rand.New(rand.NewPCG(seed, splitStream)).Perm(n)
+	train, eval = order[held:], order[:held]
+	slices.Sort(train)
+	slices.Sort(eval)
+	return train, eval
+}
+
+// splitStream keeps Split's random numbers apart from those of Plan's epochs.
+const splitStream = math.MaxUint64

@@ -1,0 +1,176 @@
+package data
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+)
+
+// maxLine is the longest line in bytes: what a hostile or torn file can make us hold.
+const maxLine = 16 << 20
+
+// Read streams the examples of the JSONL file at path, which ds describes; it may be compressed
+// with gzip. Blank lines, a byte order mark and CRLF are accepted. It ends at the first error,
+// an *Error for what is wrong with the contents; a file without an example is one too.
+func Read(path string, ds runconfig.Dataset) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		f, err := os.Open(path)
+		if err != nil {
+			yield(Record{}, fmt.Errorf("read dataset: %w", err))
+			return
+		}
+		defer f.Close()
+		name := path
+		if ds.URI != "" {
+			name = ds.URI
+		}
+		for r, err := range read(f, name, ds) {
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+func read(in io.Reader, name string, ds runconfig.Dataset) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		p := parser{name: name, format: ds.Format, columns: ds.Columns}
+		line := 0
+		fail := func(at int, message string, err error) {
+			yield(Record{}, &Error{File: name, Line: at, Message: message, Err: err})
+		}
+		in, err := decompress(in)
+		if err != nil {
+			fail(0, "broken gzip: "+err.Error(), err)
+			return
+		}
+		lines := bufio.NewScanner(in)
+		lines.Buffer(nil, maxLine)
+		empty := true
+		for lines.Scan() {
+			line++
+			b := lines.Bytes()
+			if line == 1 {
+				b = bytes.TrimPrefix(b, []byte("\ufeff"))
+			}
+			if b = bytes.TrimSpace(b); len(b) == 0 {
+				continue
+			}
+			empty = false
+			r, err := p.parse(line, b)
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+		switch err := lines.Err(); {
+		case errors.Is(err, bufio.ErrTooLong):
+			fail(line+1, fmt.Sprintf("is longer than %d MiB", maxLine>>20), err)
+		case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF):
+			fail(line+1, "broken gzip: "+err.Error(), err)
+		case err != nil:
+			yield(Record{}, fmt.Errorf("read dataset %s: line %d: %w", name, line+1, err))
+		case empty:
+			fail(0, "has no examples", nil)
+		}
+	}
+}
+
+// decompress reads gzip when in begins as gzip does, whatever the file is called.
+func decompress(in io.Reader) (io.Reader, error) {
+	b := bufio.NewReader(in)
+	if magic, _ := b.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		return gzip.NewReader(b)
+	}
+	return b, nil
+}
+
+// parser makes records of lines. Its format is settled by the first of them.
+type parser struct {
+	name    string
+	format  string
+	columns map[string]string // ours to the file's
+}
+
+// object is a line: the file's columns.
+type object map[string]json.RawMessage
+
+func (p *parser) parse(line int, b []byte) (Record, error) {
+	r := Record{File: p.name, Line: line}
+	if !utf8.Valid(b) {
+		return Record{}, r.errorf("", "is not UTF-8")
+	}
+	var o object
+	if err := json.Unmarshal(b, &o); err != nil || o == nil {
+		e := &Error{File: p.name, Line: line, Message: "is not a JSON object", Err: err}
+		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+			e.Message = fmt.Sprintf("broken JSON at byte %d: %v", syntax.Offset, err)
+		}
+		return Record{}, e
+	}
+	if p.format == "" || p.format == FormatAuto {
+		format := p.recognise(o)
+		if format == "" {
+			return Record{}, r.errorf("", "has no known format: the columns are %s; want text; messages; prompt and completion; or chosen and rejected, with prompt or without (see columns)", columnNames(o))
+		}
+		p.format = format
+	}
+	r.Format = p.format
+	if err := p.fill(&r, o); err != nil {
+		return Record{}, err
+	}
+	return r, nil
+}
+
+func columnNames(o object) string {
+	names := make([]string, 0, len(o))
+	for name := range o {
+		names = append(names, fmt.Sprintf("%q", name))
+	}
+	slices.Sort(names)
+	return "[" + strings.Join(names, " ") + "]"
+}
+
+// recognise returns the format that o's columns mean; "" for none.
+func (p *parser) recognise(o object) string {
+	has := func(column string) bool { return !isNull(o[p.column(column)]) }
+	switch {
+	case has("chosen") && has("rejected"):
+		if !has("prompt") && isHH(o[p.column("chosen")]) && isHH(o[p.column("rejected")]) {
+			return FormatHH
+		}
+		return FormatPreference
+	case has("prompt") && has("completion"):
+		return FormatPromptCompletion
+	case has("messages"):
+		return FormatMessages
+	case has("text"):
+		return FormatText
+	}
+	return ""
+}
+
+func isHH(b json.RawMessage) bool {
+	var s string
+	return json.Unmarshal(b, &s) == nil && strings.HasPrefix(s, hhHuman) && strings.Contains(s, hhAssistant)
+}
+
+func isNull(b json.RawMessage) bool { return len(b) == 0 || string(b) == "null" }
+
+// column returns the file's name of one of our columns.
+func (p *parser) column(name string) string {
+	if own, ok := p.columns[name]; ok {
+		return own
+	}
+	return name
+}
