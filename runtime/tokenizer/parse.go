@@ -135,7 +135,7 @@ func parse(f files) (*Tokenizer, error) {
 	}
 	t := &Tokenizer{files: f}
 	for _, step := range []func(*vocabularyJSON) error{
-		t.setVocabulary, t.setModel, t.setNormalizer, t.setPreTokenizer, t.setDecoder, t.setPostProcessor,
+		t.setNormalizer, t.setVocabulary, t.setModel, t.setPreTokenizer, t.setDecoder, t.setPostProcessor,
 	} {
 		if err := step(&v); err != nil {
 			return nil, err
@@ -183,7 +183,10 @@ func (t *Tokenizer) setVocabulary(v *vocabularyJSON) error {
 		if was := t.tokens[a.ID]; was != "" && was != a.Content {
 			return fieldError(vocabularyFile, field, "%q has id %d, which is %q's", a.Content, a.ID, was)
 		}
-		t.tokens[a.ID], t.bytes[a.ID], t.ids[a.Content] = a.Content, a.Content, int32(a.ID)
+		t.tokens[a.ID], t.ids[a.Content] = a.Content, int32(a.ID)
+		if t.bytes[a.ID] = a.Content; a.Normalized && t.normalize != nil {
+			t.bytes[a.ID] = t.normalize(a.Content) // what it was found as
+		}
 		t.special[a.ID] = a.Special
 	}
 	return nil

@@ -205,6 +205,7 @@ func newlines(s string) int {
 }
 
 // contraction returns the length of the 's, 't, 're, 've, 'm, 'll or 'd that s begins with, or 0.
+// (Case is ASCII's: 'ſ, which Unicode folds to 's, is left out.)
 func contraction(s string, ignoreCase bool) int {
 	if len(s) < 2 || s[0] != '\'' {
 		return 0

@@ -144,7 +144,7 @@ func (t *trainer) step() bool {
 	}
 	left, right := t.tokens[best.left], t.tokens[best.right]
 	id := t.token(left + right) // another pair may have spelled it before
-	if !t.merged[best.pair] { // it can come back, when another pair spells one of its tokens
+	if !t.merged[best.pair] {   // it can come back, when another pair spells one of its tokens
 		t.merged[best.pair] = true
 		t.merges = append(t.merges, mergeJSON{left, right})
 	}
