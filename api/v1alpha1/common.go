@@ -200,8 +200,8 @@ type Training struct {
 	// +kubebuilder:default="1"
 	// +optional
 	MaxGradNorm Decimal `json:"maxGradNorm,omitempty"`
-	// Precision of the forward and backward pass.
-	// +kubebuilder:validation:Enum=float32;float64;bfloat16
+	// Precision of weights, activations and optimiser state.
+	// +kubebuilder:validation:Enum=float32;float64
 	// +kubebuilder:default=float32
 	// +optional
 	Precision string `json:"precision,omitempty"`
@@ -265,7 +265,7 @@ type Pod struct {
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 	// Resources of the trainer's container; nvidia.com/gpu for GPUs.
 	// +optional
-	Resources corev1.ResourceRequirements `json:"resources,omitzero"`
+	Resources Resources `json:"resources,omitzero"`
 	// +optional
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// +listType=atomic
@@ -280,4 +280,12 @@ type Pod struct {
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Threads int32 `json:"threads,omitempty"`
+}
+
+// Resources of a container.
+type Resources struct {
+	// +optional
+	Requests corev1.ResourceList `json:"requests,omitempty"`
+	// +optional
+	Limits corev1.ResourceList `json:"limits,omitempty"`
 }

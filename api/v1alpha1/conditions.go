@@ -34,7 +34,7 @@ const (
 	ReasonAdopted          = "Adopted"
 
 	ReasonInvalidSpec      = "InvalidSpec"
-	ReasonNameConflict     = "NameConflict"
+	ReasonCreateFailed     = "CreateFailed"
 	ReasonJobFailed        = "JobFailed"
 	ReasonResultUnreadable = "ResultUnreadable"
 

@@ -60,7 +60,7 @@ type DPOObjective struct {
 	// +optional
 	LabelSmoothing Decimal `json:"labelSmoothing,omitempty"`
 	// PrecomputeReference computes the reference's log-probabilities once, before the first step:
-	// the same values, and the reference's memory is free while training.
+	// the same values; it saves time from the second epoch on.
 	// +optional
 	PrecomputeReference bool `json:"precomputeReference,omitempty"`
 }

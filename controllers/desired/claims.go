@@ -1,0 +1,67 @@
+package desired
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"slices"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+)
+
+// claim is a PersistentVolumeClaim that a run reads or writes.
+type claim struct {
+	name     string
+	readOnly bool
+}
+
+// claimsOf are the distinct claims of a RunConfig's URIs, sorted by name. Only the output's is
+// written to.
+func claimsOf(c *runconfig.RunConfig) ([]claim, error) {
+	readOnly := map[string]bool{}
+	add := func(uri string, ro bool) error {
+		if uri == "" {
+			return nil
+		}
+		u, err := url.Parse(uri)
+		if err != nil || u.Scheme != "pvc" || u.Host == "" {
+			return fmt.Errorf("%w: %q: want pvc://claim/path", runconfig.ErrInvalid, uri)
+		}
+		before, known := readOnly[u.Host]
+		readOnly[u.Host] = ro && (before || !known)
+		return nil
+	}
+	uris := []string{c.Model.URI}
+	if c.Model.Tokenizer != nil {
+		uris = append(uris, c.Model.Tokenizer.URI)
+	}
+	if c.Reference != nil {
+		uris = append(uris, c.Reference.URI)
+	}
+	for _, d := range slices.Concat(c.Data.Train, c.Data.Eval) {
+		uris = append(uris, d.URI)
+	}
+	for _, u := range uris {
+		if err := add(u, true); err != nil {
+			return nil, err
+		}
+	}
+	if err := add(c.Output.URI, false); err != nil {
+		return nil, err
+	}
+	var list []claim
+	for _, name := range slices.Sorted(maps.Keys(readOnly)) {
+		list = append(list, claim{name: name, readOnly: readOnly[name]})
+	}
+	return list, nil
+}
+
+// mountPaths says where each claim is mounted.
+func mountPaths(claims []claim) map[string]string {
+	m := map[string]string{}
+	for _, c := range claims {
+		m[c.name] = path.Join(runconfig.MountRoot, c.name)
+	}
+	return m
+}

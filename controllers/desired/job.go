@@ -1,0 +1,158 @@
+package desired
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"strconv"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	batchac "k8s.io/client-go/applyconfigurations/batch/v1"
+	coreac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
+)
+
+const (
+	// Container is the trainer's name in its pod.
+	Container = "trainer"
+	// user is nobody in particular: files on claims belong to this group.
+	user = 65532
+	// graceSeconds is what a pod has after SIGTERM to save its state.
+	graceSeconds = 120
+)
+
+// job is the Indexed Job of a run. It is created once and never changed: it keeps, as
+// annotations, what the run was started with.
+func job(stage v1alpha1.Stage, run *Run, claims []claim, settings Settings) (*batchac.JobApplyConfiguration, error) {
+	inputs, err := json.Marshal(run.Inputs)
+	if err != nil {
+		return nil, fmt.Errorf("write inputs: %w", err)
+	}
+	spec := batchac.JobSpec().
+		WithCompletionMode(batchv1.IndexedCompletion).
+		WithCompletions(1).WithParallelism(1).
+		WithBackoffLimit(stage.StageSpec().MaxRestarts).
+		// Two pods must never write one folder: the next starts when the last one has ended.
+		WithPodReplacementPolicy(batchv1.Failed).
+		WithPodFailurePolicy(podFailurePolicy()).
+		WithTemplate(coreac.PodTemplateSpec().WithLabels(Labels(stage)).WithSpec(podSpec(stage, claims, settings)))
+	return batchac.Job(Name(stage), stage.GetNamespace()).
+		WithLabels(Labels(stage)).
+		WithAnnotations(map[string]string{
+			AnnotationRunHash:    run.Hash,
+			AnnotationGeneration: strconv.FormatInt(stage.GetGeneration(), 10),
+			AnnotationInputs:     string(inputs),
+			AnnotationOutput:     run.Config.Output.URI,
+		}).
+		WithOwnerReferences(owner(stage)).
+		WithSpec(spec), nil
+}
+
+// podFailurePolicy tells what a retry cannot mend from a lost node.
+func podFailurePolicy() *batchac.PodFailurePolicyApplyConfiguration {
+	return batchac.PodFailurePolicy().WithRules(
+		batchac.PodFailurePolicyRule().WithAction(batchv1.PodFailurePolicyActionFailJob).
+			WithOnExitCodes(batchac.PodFailurePolicyOnExitCodesRequirement().
+				WithContainerName(Container).
+				WithOperator(batchv1.PodFailurePolicyOnExitCodesOpIn).
+				WithValues(runconfig.ExitInvalid, runconfig.ExitStopped)),
+		batchac.PodFailurePolicyRule().WithAction(batchv1.PodFailurePolicyActionIgnore).
+			WithOnPodConditions(batchac.PodFailurePolicyOnPodConditionsPattern().
+				WithType(corev1.DisruptionTarget).WithStatus(corev1.ConditionTrue)),
+	)
+}
+
+// podSpec meets the restricted Pod Security Standard.
+func podSpec(stage v1alpha1.Stage, claims []claim, settings Settings) *coreac.PodSpecApplyConfiguration {
+	pod := stage.StageSpec().Pod
+	container := trainer(pod, settings)
+	spec := coreac.PodSpec().
+		WithRestartPolicy(corev1.RestartPolicyNever).
+		WithTerminationGracePeriodSeconds(graceSeconds).
+		WithAutomountServiceAccountToken(false).
+		WithEnableServiceLinks(false).
+		WithSecurityContext(coreac.PodSecurityContext().
+			WithRunAsNonRoot(true).WithRunAsUser(user).WithRunAsGroup(user).
+			WithFSGroup(user).WithFSGroupChangePolicy(corev1.FSGroupChangeOnRootMismatch).
+			WithSeccompProfile(coreac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
+		WithVolumes(
+			coreac.Volume().WithName("config").WithConfigMap(coreac.ConfigMapVolumeSource().WithName(Name(stage))),
+			coreac.Volume().WithName("tmp").WithEmptyDir(coreac.EmptyDirVolumeSource()),
+		)
+	container.WithVolumeMounts(
+		coreac.VolumeMount().WithName("config").WithMountPath(path.Dir(runconfig.ConfigPath)).WithReadOnly(true),
+		coreac.VolumeMount().WithName("tmp").WithMountPath("/tmp"),
+	)
+	for i, c := range claims {
+		volume := fmt.Sprintf("claim-%d", i) // a claim's own name may be too long for a volume's
+		spec.WithVolumes(coreac.Volume().WithName(volume).
+			WithPersistentVolumeClaim(coreac.PersistentVolumeClaimVolumeSource().WithClaimName(c.name)))
+		container.WithVolumeMounts(coreac.VolumeMount().WithName(volume).
+			WithMountPath(path.Join(runconfig.MountRoot, c.name)).WithReadOnly(c.readOnly))
+	}
+	if len(pod.NodeSelector) > 0 {
+		spec.WithNodeSelector(pod.NodeSelector)
+	}
+	for _, t := range pod.Tolerations {
+		spec.WithTolerations(toleration(t))
+	}
+	return spec.WithContainers(container)
+}
+
+func trainer(pod v1alpha1.Pod, settings Settings) *coreac.ContainerApplyConfiguration {
+	image := pod.Image
+	if image == "" {
+		image = settings.TrainerImage
+	}
+	resources := coreac.ResourceRequirements()
+	if len(pod.Resources.Requests) > 0 {
+		resources.WithRequests(pod.Resources.Requests)
+	}
+	if len(pod.Resources.Limits) > 0 {
+		resources.WithLimits(pod.Resources.Limits)
+	}
+	c := coreac.Container().WithName(Container).
+		WithImage(image).
+		WithArgs("train", "--config", runconfig.ConfigPath).
+		WithPorts(coreac.ContainerPort().WithName("http").WithContainerPort(runconfig.Port)).
+		WithResources(resources).
+		// Loading a large model takes minutes in which nothing can answer; a probe that kills would only
+		// do harm, since a trainer that hangs is not told from one that computes. Readiness kills nothing.
+		WithReadinessProbe(coreac.Probe().WithPeriodSeconds(5).WithTimeoutSeconds(2).
+			WithHTTPGet(coreac.HTTPGetAction().WithPath("/healthz").WithPort(intstr.FromString("http")))).
+		WithTerminationMessagePath(runconfig.TerminationPath).
+		// A trainer that cannot even start (a missing library) leaves its last lines instead.
+		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError).
+		WithSecurityContext(coreac.SecurityContext().
+			WithAllowPrivilegeEscalation(false).
+			WithReadOnlyRootFilesystem(true).
+			WithCapabilities(coreac.Capabilities().WithDrop("ALL")))
+	if pod.ImagePullPolicy != "" {
+		c.WithImagePullPolicy(pod.ImagePullPolicy)
+	}
+	return c
+}
+
+func toleration(t corev1.Toleration) *coreac.TolerationApplyConfiguration {
+	ac := coreac.Toleration()
+	if t.Key != "" {
+		ac.WithKey(t.Key)
+	}
+	if t.Operator != "" {
+		ac.WithOperator(t.Operator)
+	}
+	if t.Value != "" {
+		ac.WithValue(t.Value)
+	}
+	if t.Effect != "" {
+		ac.WithEffect(t.Effect)
+	}
+	if t.TolerationSeconds != nil {
+		ac.WithTolerationSeconds(*t.TolerationSeconds)
+	}
+	return ac
+}

@@ -1,0 +1,81 @@
+package desired
+
+import (
+	"path"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	coreac "k8s.io/client-go/applyconfigurations/core/v1"
+	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
+	netac "k8s.io/client-go/applyconfigurations/networking/v1"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
+)
+
+// Labels of everything that belongs to a stage.
+const (
+	LabelKind = "alignment.dev/kind"
+	LabelName = "alignment.dev/name"
+)
+
+// Annotations of a Job: what its run was started with.
+const (
+	AnnotationRunHash    = "alignment.dev/run-hash"
+	AnnotationGeneration = "alignment.dev/run-generation"
+	AnnotationInputs     = "alignment.dev/inputs"
+	AnnotationOutput     = "alignment.dev/output"
+)
+
+// OperatorName is the label app.kubernetes.io/name of the operator's own pods.
+const OperatorName = "alignment-operator"
+
+// Name of a stage's Job, ConfigMap and NetworkPolicy: the kind's suffix keeps an SFTJob and a
+// DPOJob of one name apart.
+func Name(stage v1alpha1.Stage) string {
+	return stage.GetName() + "-" + strings.ToLower(strings.TrimSuffix(string(stage.StageKind()), "Job"))
+}
+
+// Labels of a stage's objects and pods.
+func Labels(stage v1alpha1.Stage) map[string]string {
+	return map[string]string{
+		"app.kubernetes.io/name":       "alignment-trainer",
+		"app.kubernetes.io/managed-by": OperatorName,
+		LabelKind:                      string(stage.StageKind()),
+		LabelName:                      stage.GetName(),
+	}
+}
+
+func selector(stage v1alpha1.Stage) map[string]string {
+	return map[string]string{LabelKind: string(stage.StageKind()), LabelName: stage.GetName()}
+}
+
+// owner makes deletion the cluster's work: what belongs to a stage goes with it.
+func owner(stage v1alpha1.Stage) *metaac.OwnerReferenceApplyConfiguration {
+	return metaac.OwnerReference().
+		WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind(string(stage.StageKind())).
+		WithName(stage.GetName()).WithUID(stage.GetUID()).
+		WithController(true).WithBlockOwnerDeletion(true)
+}
+
+func configMap(stage v1alpha1.Stage, runYAML []byte) *coreac.ConfigMapApplyConfiguration {
+	return coreac.ConfigMap(Name(stage), stage.GetNamespace()).
+		WithLabels(Labels(stage)).WithOwnerReferences(owner(stage)).
+		WithData(map[string]string{path.Base(runconfig.ConfigPath): string(runYAML)})
+}
+
+// networkPolicy lets only the operator reach a trainer's port.
+func networkPolicy(stage v1alpha1.Stage, settings Settings) *netac.NetworkPolicyApplyConfiguration {
+	return netac.NetworkPolicy(Name(stage), stage.GetNamespace()).
+		WithLabels(Labels(stage)).WithOwnerReferences(owner(stage)).
+		WithSpec(netac.NetworkPolicySpec().
+			WithPodSelector(metaac.LabelSelector().WithMatchLabels(selector(stage))).
+			WithPolicyTypes(networkingv1.PolicyTypeIngress).
+			WithIngress(netac.NetworkPolicyIngressRule().
+				WithPorts(netac.NetworkPolicyPort().WithProtocol(corev1.ProtocolTCP).WithPort(intstr.FromInt32(runconfig.Port))).
+				WithFrom(netac.NetworkPolicyPeer().
+					WithNamespaceSelector(metaac.LabelSelector().WithMatchLabels(map[string]string{corev1.LabelMetadataName: settings.OperatorNamespace})).
+					WithPodSelector(metaac.LabelSelector().WithMatchLabels(map[string]string{"app.kubernetes.io/name": OperatorName})))))
+}

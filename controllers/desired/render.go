@@ -1,0 +1,165 @@
+package desired
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
+)
+
+// render makes the RunConfig of a stage, without the parts that depend on its hash.
+func render(stage v1alpha1.Stage, resolved []v1alpha1.Input) (*runconfig.RunConfig, error) {
+	r := renderer{resolved: resolved}
+	c := r.common(stage)
+	switch s := stage.(type) {
+	case *v1alpha1.SFTJob:
+		r.sft(s, c)
+	case *v1alpha1.DPOJob:
+		r.dpo(s, c)
+	default:
+		return nil, fmt.Errorf("render %T: not a stage that this operator knows", stage)
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	c.SetDefaults()
+	return c, nil
+}
+
+func (r *renderer) sft(s *v1alpha1.SFTJob, c *runconfig.RunConfig) {
+	c.Method = runconfig.SFT
+	c.Data.LossOn = s.Spec.LossOn
+	m := s.Spec.Model
+	if m.Init == nil {
+		c.Model.Source = r.source(v1alpha1.RoleModel, v1alpha1.CheckpointSource{From: m.From, URI: m.URI, Digest: m.Digest})
+		return
+	}
+	// Whole numbers stay whole: a hidden_size of 128.0 would be refused.
+	if err := json.Unmarshal(m.Init.Config.Raw, &c.Model.Init); err != nil {
+		r.fail("spec.model.init.config", err)
+	}
+	c.Model.Tokenizer = &runconfig.Tokenizer{Source: runconfig.Source{URI: string(m.Init.Tokenizer.URI)}}
+	if n := m.Init.Tokenizer.TrainVocabSize; n > 0 {
+		c.Model.Tokenizer.Train = &runconfig.TokenizerTraining{VocabSize: int(n)}
+	}
+}
+
+func (r *renderer) dpo(s *v1alpha1.DPOJob, c *runconfig.RunConfig) {
+	c.Method = runconfig.DPO
+	c.Model.Source = r.source(v1alpha1.RoleModel, s.Spec.Model)
+	if s.Spec.Reference != nil {
+		ref := r.source(v1alpha1.RoleReference, *s.Spec.Reference)
+		c.Reference = &ref
+	}
+	o := s.Spec.Objective
+	c.Objective = &runconfig.Objective{
+		Type:                o.Type,
+		Beta:                r.decimal("spec.objective.beta", o.Beta),
+		LabelSmoothing:      r.decimal("spec.objective.labelSmoothing", o.LabelSmoothing),
+		PrecomputeReference: o.PrecomputeReference,
+	}
+}
+
+// renderer keeps the first error, so that rendering reads as a list of fields.
+type renderer struct {
+	resolved []v1alpha1.Input
+	err      error
+}
+
+func (r *renderer) common(stage v1alpha1.Stage) *runconfig.RunConfig {
+	s := stage.StageSpec()
+	t := s.Training
+	return &runconfig.RunConfig{
+		Version: runconfig.Version,
+		Name:    stage.GetNamespace() + "/" + stage.GetName(),
+		Seed:    uint64(s.Seed),
+		Data: runconfig.Data{
+			Train:           datasets(s.Data.Train),
+			Eval:            datasets(s.Data.Eval),
+			EvalFraction:    r.decimal("spec.data.evalFraction", s.Data.EvalFraction),
+			MaxLength:       int(s.Data.MaxLength),
+			MaxPromptLength: int(s.Data.MaxPromptLength),
+		},
+		Training: runconfig.Training{
+			Epochs:               r.decimal("spec.training.epochs", t.Epochs),
+			MaxSteps:             int(t.MaxSteps),
+			BatchSize:            int(t.BatchSize),
+			MicroBatchSize:       int(t.MicroBatchSize),
+			LearningRate:         r.decimal("spec.training.learningRate", t.LearningRate),
+			Schedule:             t.Schedule,
+			WarmupSteps:          int(t.WarmupSteps),
+			WarmupRatio:          r.decimal("spec.training.warmupRatio", t.WarmupRatio),
+			MinLearningRateRatio: r.decimal("spec.training.minLearningRateRatio", t.MinLearningRateRatio),
+			WeightDecay:          r.decimal("spec.training.weightDecay", t.WeightDecay),
+			Beta1:                r.decimal("spec.training.beta1", t.Beta1),
+			Beta2:                r.decimal("spec.training.beta2", t.Beta2),
+			Epsilon:              r.decimal("spec.training.epsilon", t.Epsilon),
+			MaxGradNorm:          r.decimal("spec.training.maxGradNorm", t.MaxGradNorm),
+			Precision:            t.Precision,
+		},
+		Evaluation: runconfig.Evaluation{
+			EverySteps:   int(s.Evaluation.EverySteps),
+			MaxExamples:  int(s.Evaluation.MaxExamples),
+			Samples:      int(s.Evaluation.Samples),
+			MaxNewTokens: int(s.Evaluation.MaxNewTokens),
+		},
+		Checkpoint: runconfig.Checkpoint{EverySteps: int(s.Checkpoint.EverySteps), KeepLast: int(s.Checkpoint.KeepLast)},
+		Placement:  runconfig.Placement{Device: s.Pod.Device, Threads: int(s.Pod.Threads)},
+	}
+}
+
+// source is a checkpoint by URI, or the resolved one of the role.
+func (r *renderer) source(role string, s v1alpha1.CheckpointSource) runconfig.Source {
+	if s.From == nil {
+		return runconfig.Source{URI: string(s.URI), Digest: string(s.Digest)}
+	}
+	for _, in := range r.resolved {
+		if in.Role == role {
+			return runconfig.Source{URI: in.URI, Digest: in.Digest}
+		}
+	}
+	r.fail("spec."+role+".from", fmt.Errorf("%s %q is not resolved", s.From.Kind, s.From.Name))
+	return runconfig.Source{}
+}
+
+// decimal is 0 for an absent one.
+func (r *renderer) decimal(field string, d v1alpha1.Decimal) float64 {
+	if d == "" {
+		return 0
+	}
+	v, err := strconv.ParseFloat(string(d), 64)
+	if err != nil {
+		r.fail(field, err)
+	}
+	return v
+}
+
+func (r *renderer) fail(field string, err error) {
+	if r.err == nil {
+		r.err = fmt.Errorf("%w: %s: %w", runconfig.ErrInvalid, field, err)
+	}
+}
+
+func datasets(in []v1alpha1.Dataset) []runconfig.Dataset {
+	var out []runconfig.Dataset
+	for _, d := range in {
+		var columns map[string]string
+		for k, v := range d.Columns {
+			if columns == nil {
+				columns = map[string]string{}
+			}
+			columns[k] = string(v)
+		}
+		out = append(out, runconfig.Dataset{URI: string(d.URI), Digest: string(d.Digest), Format: d.Format, Columns: columns})
+	}
+	return out
+}
+
+// outputURI is a folder of the run's own, so that no run overwrites another.
+func outputURI(stage v1alpha1.Stage, hash string) string {
+	return strings.Join([]string{stage.StageSpec().Output.URI, stage.GetNamespace(), stage.GetName(), hash[:12]}, "/")
+}

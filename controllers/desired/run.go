@@ -1,0 +1,97 @@
+package desired
+
+import (
+	"fmt"
+
+	batchac "k8s.io/client-go/applyconfigurations/batch/v1"
+	coreac "k8s.io/client-go/applyconfigurations/core/v1"
+	netac "k8s.io/client-go/applyconfigurations/networking/v1"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
+)
+
+// Settings are the operator's own, the same for every stage.
+type Settings struct {
+	// TrainerImage is used where a stage names none.
+	TrainerImage string
+	// OperatorNamespace is the only one whose operator pods reach a trainer's port.
+	OperatorNamespace string
+}
+
+// Run is what a stage would train now.
+type Run struct {
+	// Config is what the trainer reads; Hash is its identity.
+	Config *runconfig.RunConfig
+	Hash   string
+	// Inputs are all that go in, with the digests known so far.
+	Inputs []v1alpha1.Input
+
+	// The objects, in the order in which they are to be applied: a Job finds the others there.
+	ConfigMap     *coreac.ConfigMapApplyConfiguration
+	NetworkPolicy *netac.NetworkPolicyApplyConfiguration
+	Job           *batchac.JobApplyConfiguration
+}
+
+// NewRun renders a stage whose references are resolved, an input for each of its Upstreams.
+// An error is a spec that the trainer would refuse; it names the field.
+func NewRun(stage v1alpha1.Stage, resolved []v1alpha1.Input, settings Settings) (*Run, error) {
+	c, err := render(stage, resolved)
+	if err != nil {
+		return nil, err
+	}
+	hash, err := c.Hash()
+	if err != nil {
+		return nil, err
+	}
+	c.Output = runconfig.Output{URI: outputURI(stage, hash), RunHash: hash}
+	claims, err := claimsOf(c)
+	if err != nil {
+		return nil, err
+	}
+	c.Placement.Mounts = mountPaths(claims)
+	c.Placement.Address = fmt.Sprintf(":%d", runconfig.Port)
+	text, err := runconfig.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	// What the trainer would refuse must not become a pod.
+	if _, err := runconfig.Parse("run.yaml", text); err != nil {
+		return nil, err
+	}
+	run := &Run{Config: c, Hash: hash, Inputs: allInputs(c, resolved)}
+	run.ConfigMap = configMap(stage, text)
+	run.NetworkPolicy = networkPolicy(stage, settings)
+	run.Job, err = job(stage, run, claims, settings)
+	return run, err
+}
+
+// allInputs are the inputs of a RunConfig; those from a stage say which.
+func allInputs(c *runconfig.RunConfig, resolved []v1alpha1.Input) []v1alpha1.Input {
+	var list []v1alpha1.Input
+	add := func(role, uri, digest string) {
+		in := v1alpha1.Input{Role: role, Artifact: v1alpha1.Artifact{URI: uri, Digest: digest}}
+		for _, r := range resolved {
+			if r.Role == role {
+				in.From = r.From
+			}
+		}
+		if uri != "" {
+			list = append(list, in)
+		}
+	}
+	add(v1alpha1.RoleModel, c.Model.URI, c.Model.Digest)
+	if t := c.Model.Tokenizer; t != nil {
+		add(v1alpha1.RoleTokenizer, t.URI, t.Digest)
+	}
+	if r := c.Reference; r != nil {
+		add(v1alpha1.RoleReference, r.URI, r.Digest)
+	}
+	for _, d := range c.Data.Train {
+		add(v1alpha1.RoleTrain, d.URI, d.Digest)
+	}
+	for _, d := range c.Data.Eval {
+		add(v1alpha1.RoleEval, d.URI, d.Digest)
+	}
+	return list
+}

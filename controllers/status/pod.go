@@ -1,0 +1,63 @@
+package status
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/alignment-dev/alignment-operator/controllers/desired"
+)
+
+// Running says whether a pod's trainer runs, so that it can be asked for its progress.
+func Running(pod *corev1.Pod) bool {
+	c := container(pod)
+	return pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodRunning && c != nil && c.State.Running != nil
+}
+
+// Newest is the pod of the latest attempt; nil if there is none.
+func Newest(pods []corev1.Pod) *corev1.Pod { return newest(pods) }
+
+func newest(pods []corev1.Pod) *corev1.Pod {
+	var n *corev1.Pod
+	for i := range pods {
+		p := &pods[i]
+		if n == nil || n.CreationTimestamp.Before(&p.CreationTimestamp) ||
+			n.CreationTimestamp.Equal(&p.CreationTimestamp) && n.Name < p.Name {
+			n = p
+		}
+	}
+	return n
+}
+
+// container is the trainer's status; nil before the kubelet has seen the pod.
+func container(pod *corev1.Pod) *corev1.ContainerStatus {
+	for i := range pod.Status.ContainerStatuses {
+		if c := &pod.Status.ContainerStatuses[i]; c.Name == desired.Container {
+			return c
+		}
+	}
+	return nil
+}
+
+func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
+	if pod == nil {
+		return nil
+	}
+	if c := container(pod); c != nil {
+		return c.State.Terminated
+	}
+	return nil
+}
+
+// pendingMessage is the scheduler's or the kubelet's reason why a pod does not run yet.
+func pendingMessage(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Message != "" {
+			return cleanText(fmt.Sprintf("pod %s is not scheduled: %s", pod.Name, c.Message))
+		}
+	}
+	if c := container(pod); c != nil && c.State.Waiting != nil && c.State.Waiting.Reason != "" && c.State.Waiting.Reason != "ContainerCreating" {
+		return cleanText(fmt.Sprintf("pod %s waits: %s: %s", pod.Name, c.State.Waiting.Reason, c.State.Waiting.Message))
+	}
+	return fmt.Sprintf("pod %s is starting", pod.Name)
+}
