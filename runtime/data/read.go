@@ -3,6 +3,8 @@ package data
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"compress/flate"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -55,7 +57,8 @@ func read(in io.Reader, name string, ds runconfig.Dataset) iter.Seq2[Record, err
 			fail(0, "broken gzip: "+err.Error(), err)
 			return
 		}
-		lines := bufio.NewScanner(in)
+		source := &source{Reader: in}
+		lines := bufio.NewScanner(source)
 		lines.Buffer(nil, maxLine)
 		empty := true
 		for lines.Scan() {
@@ -69,21 +72,43 @@ func read(in io.Reader, name string, ds runconfig.Dataset) iter.Seq2[Record, err
 			}
 			empty = false
 			r, err := p.parse(line, b)
+			if err != nil && source.err != nil {
+				break // the line is broken because the rest could not be read
+			}
 			if !yield(r, err) || err != nil {
 				return
 			}
 		}
-		switch err := lines.Err(); {
+		switch err := cmp.Or(source.err, lines.Err()); {
 		case errors.Is(err, bufio.ErrTooLong):
 			fail(line+1, fmt.Sprintf("is longer than %d MiB", maxLine>>20), err)
-		case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF):
-			fail(line+1, "broken gzip: "+err.Error(), err)
+		case isBroken(err):
+			fail(line, "broken gzip at or after this line: "+err.Error(), err)
 		case err != nil:
-			yield(Record{}, fmt.Errorf("read dataset %s: line %d: %w", name, line+1, err))
+			yield(Record{}, fmt.Errorf("read dataset %s: line %d: %w", name, line, err))
 		case empty:
 			fail(0, "has no examples", nil)
 		}
 	}
+}
+
+// source remembers why reading failed. (bufio.Scanner hands out the beginning of a line first.)
+type source struct {
+	io.Reader
+	err error
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.Reader.Read(b)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+func isBroken(err error) bool {
+	var corrupt flate.CorruptInputError
+	return errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &corrupt)
 }
 
 // decompress reads gzip when in begins as gzip does, whatever the file is called.

@@ -1,0 +1,297 @@
+package data
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/google/go-cmp/cmp"
+)
+
+// collect reads until the first error.
+func collect(content string, ds runconfig.Dataset) (records []Record, err error) {
+	for r, err := range read(strings.NewReader(content), "f", ds) {
+		if err != nil {
+			return records, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
+
+func TestReadFormats(t *testing.T) {
+	user, hi, ho := Message{"user", "u"}, Message{"assistant", "hi"}, Message{"assistant", "ho"}
+	for _, c := range []struct {
+		name string
+		line string
+		ds   runconfig.Dataset
+		want Record
+	}{
+		{
+			name: "text", line: `{"text": "a\nb", "id": 3}`,
+			want: Record{Format: FormatText, Text: "a\nb"},
+		}, {
+			name: "prompt and completion", line: `{"prompt": "p", "completion": "c"}`,
+			want: Record{Format: FormatPromptCompletion, Prompt: "p", Completion: "c"},
+		}, {
+			name: "conversational prompt and completion",
+			line: `{"prompt": [{"role": "user", "content": "u"}], "completion": [{"role": "assistant", "content": "hi"}]}`,
+			want: Record{Format: FormatPromptCompletion, PromptMessages: []Message{user}, CompletionMessages: []Message{hi}},
+		}, {
+			name: "messages", line: `{"messages": [{"role": "user", "content": "u"}, {"content": "hi", "role": "assistant"}]}`,
+			want: Record{Format: FormatMessages, Messages: []Message{user, hi}},
+		}, {
+			name: "content in parts", line: `{"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]}`,
+			want: Record{Format: FormatMessages, Messages: []Message{{"user", "ab"}}},
+		}, {
+			name: "preference", line: `{"prompt": "p", "chosen": "c", "rejected": "r"}`,
+			want: Record{Format: FormatPreference, Prompt: "p", Chosen: "c", Rejected: "r"},
+		}, {
+			name: "conversational preference",
+			line: `{"prompt": [{"role": "user", "content": "u"}], "chosen": [{"role": "assistant", "content": "hi"}], "rejected": [{"role": "assistant", "content": "ho"}]}`,
+			want: Record{Format: FormatPreference, PromptMessages: []Message{user}, ChosenMessages: []Message{hi}, RejectedMessages: []Message{ho}},
+		}, {
+			name: "implicit prompt", line: `{"chosen": "What is 2+2? Four.", "rejected": "What is 2+2? Five."}`,
+			want: Record{Format: FormatPreference, Prompt: "What is 2+2?", Chosen: " Four.", Rejected: " Five."},
+		}, {
+			name: "implicit prompt that is one's beginning", line: `{"chosen": "Hi there", "rejected": "Hi there friend"}`,
+			want: Record{Format: FormatPreference, Prompt: "Hi", Chosen: " there", Rejected: " there friend"},
+		}, {
+			name: "nothing shared", line: `{"chosen": "änders", "rejected": "öfter"}`,
+			want: Record{Format: FormatPreference, Chosen: "änders", Rejected: "öfter"},
+		}, {
+			name: "implicit conversational prompt", line: `{"chosen": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "hi"}],
+				"rejected": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "ho"}]}`,
+			want: Record{Format: FormatPreference, PromptMessages: []Message{user}, ChosenMessages: []Message{hi}, RejectedMessages: []Message{ho}},
+		}, {
+			name: "implicit conversational prompt, same responses", line: `{"chosen": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "hi"}],
+				"rejected": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "hi"}]}`,
+			want: Record{Format: FormatPreference, PromptMessages: []Message{user}, ChosenMessages: []Message{hi}, RejectedMessages: []Message{hi}},
+		}, {
+			name: "hh", line: `{"chosen": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d", "rejected": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: e\n\nf"}`,
+			want: Record{Format: FormatHH, Prompt: "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:", Chosen: " d", Rejected: " e\n\nf"},
+		}, {
+			name: "hh, two prompts", line: `{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: x\n\nAssistant: c"}`,
+			want: Record{Format: FormatHH, Prompt: "\n\nHuman: a\n\nAssistant:", Chosen: " b"},
+		}, {
+			name: "hh, rejected goes on", line: `{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c\n\nHuman: d\n\nAssistant: e"}`,
+			want: Record{Format: FormatHH, Prompt: "\n\nHuman: a\n\nAssistant:", Chosen: " b"},
+		}, {
+			name: "hh with a prompt is a preference", line: `{"prompt": "p", "chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}`,
+			want: Record{Format: FormatPreference, Prompt: "p", Chosen: "\n\nHuman: a\n\nAssistant: b", Rejected: "\n\nHuman: a\n\nAssistant: c"},
+		}, {
+			name: "columns", line: `{"question": "q", "answer": "a"}`,
+			ds:   runconfig.Dataset{Columns: map[string]string{"prompt": "question", "completion": "answer"}},
+			want: Record{Format: FormatPromptCompletion, Prompt: "q", Completion: "a"},
+		}, {
+			name: "explicit format", line: `{"text": "t", "chosen": "c", "rejected": "r"}`,
+			ds:   runconfig.Dataset{Format: FormatText},
+			want: Record{Format: FormatText, Text: "t"},
+		}, {
+			name: "null columns do not count", line: `{"chosen": null, "rejected": null, "text": "t"}`,
+			want: Record{Format: FormatText, Text: "t"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := collect(strings.ReplaceAll(c.line, "\n", " "), c.ds) // long literals are wrapped
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.want.File, c.want.Line = "f", 1
+			if diff := cmp.Diff([]Record{c.want}, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestReadLines(t *testing.T) {
+	const content = "\ufeff{\"text\": \"a\"}\r\n\r\n   \n{\"text\": \"b\"}\n\t{\"text\": \"c\"}"
+	want := map[int]string{1: "a", 4: "b", 5: "c"}
+	var zipped bytes.Buffer
+	for _, part := range []string{content[:20], content[20:]} { // two members, as appending makes
+		w := gzip.NewWriter(&zipped)
+		if _, err := w.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, content := range map[string]string{"plain": content, "gzip": zipped.String()} {
+		records, err := collect(content, runconfig.Dataset{})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got := make(map[int]string)
+		for _, r := range records {
+			got[r.Line] = r.Text
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestReadRefuses(t *testing.T) {
+	var zipped bytes.Buffer
+	w := gzip.NewWriter(&zipped)
+	for i := range 1000 {
+		if _, err := fmt.Fprintf(w, "{\"text\": \"%d\"}\n", i*i*i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	flipped := bytes.Clone(zipped.Bytes())
+	flipped[len(flipped)-5] ^= 1 // of the checksum
+	torn, noisy := linesOf(zipped.Bytes()[:zipped.Len()/2]), linesOf(zipped.Bytes()[:1000])
+	const first = `{"prompt": "p", "completion": "c"}` + "\n\n"
+	for _, c := range []struct {
+		name    string
+		content string
+		ds      runconfig.Dataset
+		line    int
+		field   string
+		message string
+	}{
+		{name: "empty", content: "", message: "no examples"},
+		{name: "blank", content: "\n \n", message: "no examples"},
+		{name: "not JSON", content: first + "{", line: 3, message: "byte"},
+		{name: "more than JSON", content: first + `{"a": 1} x`, line: 3, message: "byte"},
+		{name: "a list", content: first + "[1]", line: 3, message: "object"},
+		{name: "null", content: first + "null", line: 3, message: "object"},
+		{name: "not UTF-8", content: first + "{\"prompt\": \"\xff\", \"completion\": \"\"}", line: 3, message: "UTF-8"},
+		{name: "unknown columns", content: `{"question": "q"}`, line: 1, message: `"question"`},
+		{name: "prompt only", content: `{"prompt": "q"}`, line: 1, message: "completion"},
+		{name: "later line lacks a column", content: first + `{"prompt": "p"}`, line: 3, field: "completion", message: "missing"},
+		{name: "null column", content: first + `{"prompt": "p", "completion": null}`, line: 3, field: "completion", message: "null"},
+		{name: "number", content: first + `{"prompt": 1, "completion": "c"}`, line: 3, field: "prompt", message: "a number"},
+		{name: "list for text", content: `{"text": ["a"]}`, line: 1, field: "text", message: "a list"},
+		{name: "text for list", content: `{"messages": "a"}`, line: 1, field: "messages", message: "a list of messages"},
+		{name: "mixed kinds", content: `{"prompt": "p", "completion": [{"role": "assistant", "content": "c"}]}`, line: 1, field: "completion", message: "prompt is a text"},
+		{name: "no messages", content: `{"messages": []}`, line: 1, field: "messages", message: "no messages"},
+		{name: "messages of texts", content: `{"messages": ["a"]}`, line: 1, field: "messages", message: "objects"},
+		{name: "ShareGPT", content: `{"messages": [{"from": "human", "value": "x"}]}`, line: 1, field: "messages[0].role", message: "missing"},
+		{name: "unknown role", content: `{"messages": [{"role": "tool", "content": "x"}]}`, line: 1, field: "messages[0].role", message: `"tool"`},
+		{name: "no content", content: `{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": null}]}`, line: 1, field: "messages[1].content", message: "null"},
+		{name: "an image", content: `{"messages": [{"role": "user", "content": [{"type": "image"}]}]}`, line: 1, field: "messages[0].content[0].type", message: `"image"`},
+		{name: "own column's name", content: `{"q": "x", "a": 2}`, ds: runconfig.Dataset{Columns: map[string]string{"prompt": "q", "completion": "a"}}, line: 1, field: "a", message: "a number"},
+		{name: "hh without an assistant", content: `{"chosen": "x", "rejected": "y"}`, ds: runconfig.Dataset{Format: FormatHH}, line: 1, field: "chosen", message: "Assistant"},
+		{name: "explicit format's column", content: `{"text": "x"}`, ds: runconfig.Dataset{Format: FormatMessages}, line: 1, field: "messages", message: "missing"},
+		{name: "huge line", content: first + `{"prompt": "` + strings.Repeat("x", maxLine), line: 3, message: "16 MiB"},
+		{name: "torn gzip", content: zipped.String()[:zipped.Len()/2], line: torn, message: "gzip"},
+		{name: "gzip of a flipped checksum", content: string(flipped), line: 1000, message: "checksum"},
+		{name: "gzip with noise", content: zipped.String()[:1000] + strings.Repeat("\xff", 1000), line: noisy, message: "gzip"},
+		{name: "gzip's first bytes only", content: "\x1f\x8b", message: "gzip"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.ds.URI = "file:///x"
+			_, err := collect(c.content, c.ds)
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("got %v, want an *Error", err)
+			}
+			if e.File != "f" || e.Line != c.line || e.Field != c.field || !strings.Contains(e.Message, c.message) {
+				t.Errorf("got %+v, want line %d, field %q and a message with %q", *e, c.line, c.field, c.message)
+			}
+		})
+	}
+}
+
+// linesOf counts the lines that a torn gzip stream has, the last one being incomplete.
+func linesOf(zipped []byte) int {
+	r, err := gzip.NewReader(bytes.NewReader(zipped))
+	if err != nil {
+		return 0
+	}
+	content, _ := io.ReadAll(r)
+	return bytes.Count(content, []byte("\n")) + 1
+}
+
+func TestReadFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.jsonl")
+	for _, err := range Read(path, runconfig.Dataset{}) {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("of a missing file: %v, want fs.ErrNotExist", err)
+		}
+	}
+	if err := os.WriteFile(path, []byte("{\"text\": \"a\"}\n{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ uri, want string }{
+		{"", path + `:2: text: is missing: the columns are []`},
+		{"pvc://data/x.jsonl", `pvc://data/x.jsonl:2: text: is missing: the columns are []`},
+	} {
+		var last error
+		for _, err := range Read(path, runconfig.Dataset{URI: c.uri}) {
+			last = err
+		}
+		if last == nil || last.Error() != c.want {
+			t.Errorf("got %v, want %s", last, c.want)
+		}
+	}
+	for r, err := range Read(path, runconfig.Dataset{}) { // and stops when told to
+		if err != nil || r.Text != "a" {
+			t.Fatalf("got %+v, %v", r, err)
+		}
+		break
+	}
+}
+
+func TestTexts(t *testing.T) {
+	records, err := collect(`{"prompt": [{"role": "user", "content": "u"}], "chosen": [{"role": "assistant", "content": "c"}], "rejected": [{"role": "assistant", "content": "r"}]}`, runconfig.Dataset{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := slices.Collect(records[0].Texts()), []string{"u", "c", "r"}; !slices.Equal(got, want) {
+		t.Errorf("Texts = %q, want %q", got, want)
+	}
+	if got, want := slices.Collect(Record{Prompt: "p", Completion: "c"}.Texts()), []string{"p", "c"}; !slices.Equal(got, want) {
+		t.Errorf("Texts = %q, want %q", got, want)
+	}
+}
+
+// Whatever a file holds, reading it ends in records that can be encoded or in an error that says where.
+func FuzzRead(f *testing.F) {
+	for _, s := range []string{
+		"{\"text\": \"a\"}\n{\"text\": 1}",
+		`{"prompt": "p", "completion": "c"}`,
+		`{"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}`,
+		`{"chosen": [{"role": "user", "content": "u"}], "rejected": [{"role": "assistant", "content": "a"}]}`,
+		`{"chosen": "a b", "rejected": "a c"}`,
+		`{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant:"}`,
+		"\x1f\x8b\x08\x00",
+	} {
+		f.Add([]byte(s))
+	}
+	e := Encoder{Tokenizer: byteTokenizer(f), MaxLength: 16, LossOn: "response"}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		for r, err := range read(bytes.NewReader(content), "f", runconfig.Dataset{}) {
+			if err != nil {
+				var e *Error
+				if !errors.As(err, &e) {
+					t.Fatalf("%v is no *Error", err)
+				}
+				return
+			}
+			s, kept, err := e.Sequence(r)
+			if err == nil && kept && (len(s.Tokens) > 16 || !slices.Contains(s.ResponseMask, true)) {
+				t.Fatalf("kept %+v", s)
+			}
+			if p, kept, err := e.Pair(r); err == nil && kept && (len(p.Chosen) == 0 || len(p.Rejected) == 0) {
+				t.Fatalf("kept %+v", p)
+			}
+		}
+	})
+}
