@@ -90,8 +90,8 @@ def unknown():
     t.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(r"\s+"), "removed"), pre_tokenizers.Split("-", "isolated"), byte_level(use_regex=False)])
     t.decoder = decoders.ByteLevel()
-    t.train_from_iterator(CORPUS, trainers.BpeTrainer(
-        vocab_size=150, special_tokens=["<unk>"], show_progress=False, limit_alphabet=60, initial_alphabet=[]))
+    t.train_from_iterator(filter(str.isascii, CORPUS), trainers.BpeTrainer(
+        vocab_size=150, special_tokens=["<unk>"], show_progress=False, initial_alphabet=[]))
     return t, {}
 
 
