@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 )
 
 // Hash is the run's identity: SHA-256 over the canonical RunConfig without its name,
@@ -11,8 +12,15 @@ import (
 // is known. Two runs of one hash have the same result. It is returned as 64 hex digits.
 //
 // Micro-batch size, logging and checkpoint intervals do not enter: they change speed and
-// memory, not the result.
+// memory, not the result. A field left empty hashes as its default.
 func (c RunConfig) Hash() (string, error) {
+	// SetDefaults writes through these, which the caller's value shares.
+	c.Data.Train, c.Data.Eval = slices.Clone(c.Data.Train), slices.Clone(c.Data.Eval)
+	if c.Objective != nil {
+		o := *c.Objective
+		c.Objective = &o
+	}
+	c.SetDefaults()
 	c.Name, c.Output, c.Placement, c.Checkpoint = "", Output{}, Placement{}, Checkpoint{}
 	c.Training.MicroBatchSize, c.Training.LogSteps = 0, 0
 	c.Model.Source = identity(c.Model.Source)

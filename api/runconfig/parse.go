@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -32,13 +33,16 @@ func Parse(name string, b []byte) (*RunConfig, error) {
 	}
 	var root yaml.Node
 	if err := yaml.Unmarshal(b, &root); err != nil {
-		return nil, fmt.Errorf("%w: %s: %s", ErrInvalid, name, trimYAML(err))
+		return nil, fmt.Errorf("%w: %s", ErrInvalid, explain(name, &root, err))
 	}
 	var v struct {
 		Version int `yaml:"version"`
 	}
+	if ps := fractions(&root, reflect.TypeFor[RunConfig](), ""); len(ps) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrInvalid, locate(name, &root, ps))
+	}
 	if err := root.Decode(&v); err != nil {
-		return nil, fmt.Errorf("%w: %s: %s", ErrInvalid, name, trimYAML(err))
+		return nil, fmt.Errorf("%w: %s", ErrInvalid, explain(name, &root, err))
 	}
 	if v.Version != Version {
 		return nil, fmt.Errorf("%w: %s:%d: version: got %d, this trainer reads %d", ErrInvalid, name, lineOf(&root, "version"), v.Version, Version)
@@ -47,20 +51,25 @@ func Parse(name string, b []byte) (*RunConfig, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(&c); err != nil {
-		return nil, fmt.Errorf("%w: %s: %s", ErrInvalid, name, trimYAML(err))
+		return nil, fmt.Errorf("%w: %s", ErrInvalid, explain(name, &root, err))
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w: %s: more than one YAML document", ErrInvalid, name)
 	}
 	c.SetDefaults()
-	if errs := c.problems(); len(errs) > 0 {
-		lines := make([]string, len(errs))
-		for i, e := range errs {
-			lines[i] = fmt.Sprintf("%s:%d: %s: %s", name, lineOf(&root, e.field), e.field, e.message)
-		}
-		return nil, fmt.Errorf("%w: %s", ErrInvalid, strings.Join(lines, "; "))
+	if ps := c.problems(); len(ps) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrInvalid, locate(name, &root, ps))
 	}
 	return &c, nil
+}
+
+// locate is file:line: field: message of each problem.
+func locate(name string, root *yaml.Node, ps []problem) string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = fmt.Sprintf("%s:%d: %s: %s", name, lineOf(root, p.field), p.field, p.message)
+	}
+	return strings.Join(lines, "; ")
 }
 
 // Marshal writes a RunConfig as the YAML that Parse reads; equal values give equal bytes.
@@ -72,21 +81,6 @@ func Marshal(c *RunConfig) ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), enc.Close()
-}
-
-// trimYAML makes one line of the library's messages and drops its Go type names.
-func trimYAML(err error) string {
-	var te *yaml.TypeError
-	msgs := []string{strings.TrimPrefix(err.Error(), "yaml: ")}
-	if errors.As(err, &te) {
-		msgs = te.Errors
-	}
-	for i, m := range msgs {
-		if j := strings.Index(m, " not found in type "); j >= 0 {
-			msgs[i] = strings.Replace(m[:j], "field ", "unknown field ", 1)
-		}
-	}
-	return strings.Join(msgs, "; ")
 }
 
 // lineOf is the line of a dotted path such as data.train[0].uri, or of its nearest

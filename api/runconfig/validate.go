@@ -71,6 +71,8 @@ func (p *checker) uri(uri, field string) {
 		p.that(false, field, "got %q, want three slashes and an absolute path: file:///path", uri)
 	case u.Scheme == "pvc" && u.Host == "":
 		p.that(false, field, "got %q, want a claim: pvc://claim/path", uri)
+	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		p.that(false, field, "got %q, want scheme, host and path only; write ? as %%3F and # as %%23", uri)
 	case slices.Contains(strings.Split(u.Path, "/"), ".."):
 		p.that(false, field, "got %q, which climbs out of its folder", uri)
 	}
@@ -122,6 +124,8 @@ func (c *RunConfig) checkModel(p *checker) {
 	p.that((m.URI == "") != (m.Init == nil), "model", "set one of uri and init")
 	if m.URI != "" {
 		p.source(m.Source, "model")
+	} else {
+		p.that(m.Digest == "", "model.digest", "goes with uri")
 	}
 	if m.Init != nil {
 		p.that(m.Tokenizer != nil, "model.tokenizer", "is needed with init")
@@ -130,6 +134,8 @@ func (c *RunConfig) checkModel(p *checker) {
 		p.that((t.URI == "") != (t.Train == nil), "model.tokenizer", "set one of uri and train")
 		if t.URI != "" {
 			p.source(t.Source, "model.tokenizer")
+		} else {
+			p.that(t.Digest == "", "model.tokenizer.digest", "goes with uri")
 		}
 		if t.Train != nil {
 			p.that(m.Init != nil, "model.tokenizer.train", "goes with init only: a checkpoint has its tokenizer")

@@ -1,0 +1,114 @@
+package runconfig
+
+import (
+	"reflect"
+	"testing"
+)
+
+// A run hash names published checkpoints for ever: these files must keep parsing and
+// hashing to these values. Add files; never edit one or its hash.
+func TestGoldenHashes(t *testing.T) {
+	for path, want := range map[string]string{
+		"testdata/v1-sft.yaml": "dfb302ae1751e388275ee7ee5e21e1a7a0ffd168cb9d2588249371eb2d4c2b2e",
+		"testdata/v1-dpo.yaml": "05c7121f84dd9b659f66e3f3d978cf6115e549c68599104cd352012b10388cfe",
+	} {
+		c, err := Load(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if got, err := c.Hash(); err != nil || got != want {
+			t.Errorf("%s: hash %s, %v; want %s", path, got, err, want)
+		}
+		b, err := Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := parse(t, string(b)); !reflect.DeepEqual(again, c) {
+			t.Errorf("%s: written and read it is\n%+v\nwant\n%+v", path, again, c)
+		}
+	}
+}
+
+func hash(t *testing.T, c *RunConfig) string {
+	t.Helper()
+	h, err := c.Hash()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func load(t *testing.T) *RunConfig {
+	t.Helper()
+	c, err := Load("testdata/v1-sft.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Training.LearningRate != 5e-4 || c.Data.Train[0].Columns["prompt"] != "declaration" || c.Model.Init["vocab_size"] != 2048 || c.Placement.Mounts["models"] != "/mnt/claims/models" {
+		t.Fatalf("read %+v", c)
+	}
+	return c
+}
+
+func TestWhatEntersTheHash(t *testing.T) {
+	digest := "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+	for name, c := range map[string]struct {
+		change  func(c *RunConfig)
+		changes bool
+	}{
+		"name":                   {func(c *RunConfig) { c.Name = "x" }, false},
+		"output":                 {func(c *RunConfig) { c.Output = Output{URI: "file:///x", RunHash: "y"} }, false},
+		"placement":              {func(c *RunConfig) { c.Placement = Placement{Device: "cuda", Threads: 9} }, false},
+		"checkpoint":             {func(c *RunConfig) { c.Checkpoint.EverySteps = 7 }, false},
+		"micro-batch":            {func(c *RunConfig) { c.Training.MicroBatchSize = 2 }, false},
+		"log steps":              {func(c *RunConfig) { c.Training.LogSteps = 2 }, false},
+		"place of a digest":      {func(c *RunConfig) { c.Data.Train[0].URI = "file:///elsewhere" }, false},
+		"place without a digest": {func(c *RunConfig) { c.Data.Train[1].URI = "file:///elsewhere" }, true},
+		"digest":                 {func(c *RunConfig) { c.Data.Train[0].Digest = digest }, true},
+		"eval digest":            {func(c *RunConfig) { c.Data.Eval[0].Digest = digest }, true},
+		"order of data":          {func(c *RunConfig) { d := c.Data.Train; d[0], d[1] = d[1], d[0] }, true},
+		"columns":                {func(c *RunConfig) { c.Data.Train[0].Columns["prompt"] = "x" }, true},
+		"method":                 {func(c *RunConfig) { c.Method = DPO }, true},
+		"seed":                   {func(c *RunConfig) { c.Seed++ }, true},
+		"architecture":           {func(c *RunConfig) { c.Model.Init["hidden_size"] = 64 }, true},
+		"tokenizer":              {func(c *RunConfig) { c.Model.Tokenizer.Train.VocabSize++ }, true},
+		"reference":              {func(c *RunConfig) { c.Reference = &Source{URI: "file:///r"} }, true},
+		"learning rate":          {func(c *RunConfig) { c.Training.LearningRate *= 1 + 1e-15 }, true},
+		"batch size":             {func(c *RunConfig) { c.Training.BatchSize *= 2 }, true},
+	} {
+		config := load(t)
+		before := hash(t, config)
+		c.change(config)
+		if changed := hash(t, config) != before; changed != c.changes {
+			t.Errorf("%s: the hash changes: %v, want %v", name, changed, c.changes)
+		}
+	}
+}
+
+// The operator hashes what it rendered, the trainer what it read: with the defaults filled
+// in or not, it is one run.
+func TestHashIsTheSameWithAndWithoutDefaults(t *testing.T) {
+	bare := &RunConfig{
+		Version: 1, Method: DPO, Seed: 1,
+		Model:     Model{Source: Source{URI: "file:///m"}},
+		Data:      Data{Train: []Dataset{{URI: "file:///d"}}},
+		Objective: &Objective{},
+		Output:    Output{URI: "file:///o"},
+	}
+	got := hash(t, bare)
+	if want := hash(t, parse(t, minimal)); got != want {
+		t.Errorf("bare %s, with defaults %s", got, want)
+	}
+	if bare.Data.Train[0].Format != "" || bare.Objective.Type != "" {
+		t.Error("Hash changed its value")
+	}
+}
+
+func TestHashDoesNotChangeItsValue(t *testing.T) {
+	c := load(t)
+	hash(t, c)
+	if want := load(t); !reflect.DeepEqual(c, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", c, want)
+	}
+}
