@@ -1,0 +1,12 @@
+// Package model is the policy: a decoder of the Llama architecture (RMSNorm, rotary positions,
+// grouped-query attention, SwiGLU, tied or untied head) on runtime/tensor.
+//
+// Its parameters have the names, shapes and layout of Hugging Face's LlamaForCausalLM, so that a
+// folder that transformers published loads here and the other way round. A forward takes tokens,
+// positions and who attends to whom (Input), not just a padded rectangle: packed examples and
+// prompts that several responses share are rows like any other.
+//
+// Functions panic with *tensor.Error where an operator fails, as all tensor code does, and must be
+// called inside tensor.Run. The package imports runtime/tensor alone of this project: no files, no
+// tokenizer, no objective.
+package model

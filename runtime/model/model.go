@@ -1,0 +1,224 @@
+package model
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/alignment-dev/alignment-operator/runtime/tensor"
+)
+
+// Model is a policy or a frozen reference: a Config and its weights, which live in the scope that
+// was innermost when New, Load or Clone was called.
+type Model struct {
+	config    Config
+	dtype     tensor.DType
+	device    tensor.Device
+	params    []Parameter // in the order of specs
+	embedding *tensor.Tensor
+	layers    []layer
+	norm      *tensor.Tensor
+	head      *tensor.Tensor // [vocab, hidden]; the embedding itself when tied
+}
+
+// layer has one block's weights; the biases are nil without attention_bias.
+type layer struct {
+	inputNorm, postNorm *tensor.Tensor // [hidden]
+	q, k, v, o          *tensor.Tensor // [out, in]
+	qBias, kBias, vBias *tensor.Tensor // [out]
+	oBias               *tensor.Tensor
+	gate, up, down      *tensor.Tensor // [out, in]
+}
+
+// Parameter is a weight under its Hugging Face name.
+type Parameter struct {
+	Name   string
+	Tensor *tensor.Tensor
+	// Decay says that weight decay applies: to matrices, not to norms and biases.
+	Decay bool
+}
+
+// spec is what a Config says of one parameter.
+type spec struct {
+	name  string
+	shape []int64
+}
+
+// specs lists all parameters of an architecture, in Hugging Face's order.
+func (c Config) specs() []spec {
+	hidden, inner := int64(c.HiddenSize), int64(c.IntermediateSize)
+	queries, keys := int64(c.NumAttentionHeads*c.HeadDim), int64(c.NumKeyValueHeads*c.HeadDim)
+	out := []spec{{"model.embed_tokens.weight", []int64{int64(c.VocabSize), hidden}}}
+	for i := range c.NumHiddenLayers {
+		add := func(name string, shape ...int64) {
+			out = append(out, spec{fmt.Sprintf("model.layers.%d.%s", i, name), shape})
+		}
+		project := func(name string, to, from int64) {
+			add("self_attn."+name+"_proj.weight", to, from)
+			if c.AttentionBias {
+				add("self_attn."+name+"_proj.bias", to)
+			}
+		}
+		project("q", queries, hidden)
+		project("k", keys, hidden)
+		project("v", keys, hidden)
+		project("o", hidden, queries)
+		add("mlp.gate_proj.weight", inner, hidden)
+		add("mlp.up_proj.weight", inner, hidden)
+		add("mlp.down_proj.weight", hidden, inner)
+		add("input_layernorm.weight", hidden)
+		add("post_attention_layernorm.weight", hidden)
+	}
+	out = append(out, spec{"model.norm.weight", []int64{hidden}})
+	if !c.TieWordEmbeddings {
+		out = append(out, spec{"lm_head.weight", []int64{int64(c.VocabSize), hidden}})
+	}
+	return out
+}
+
+// New initialises a model at random: matrices from N(0, initializer_range), norms 1, biases 0. The
+// numbers depend on seed and the parameter's name only, and are the same on every machine.
+func New(c Config, dtype tensor.DType, device tensor.Device, seed uint64) (*Model, error) {
+	if field, message := c.problem(); field != "" {
+		return nil, fmt.Errorf("%w: %s: %s", ErrConfig, field, message)
+	}
+	return build(c, dtype, device, func(s spec) (*tensor.Tensor, error) {
+		values := make([]float32, size(s.shape))
+		switch {
+		case len(s.shape) == 2:
+			h := fnv.New64a()
+			h.Write([]byte(s.name))
+			r := rand.New(rand.NewPCG(seed, h.Sum64()))
+			for i := range values {
+				values[i] = float32(r.NormFloat64() * c.InitializerRange)
+			}
+		case s.name[len(s.name)-len(".weight"):] == ".weight":
+			for i := range values {
+				values[i] = 1
+			}
+		}
+		return tensor.FromFloat32(values, s.shape...), nil
+	})
+}
+
+// ReadFunc finds a stored tensor by name; dtype is safetensors' name for it: F64, F32, BF16 or F16.
+type ReadFunc func(name string) (dtype string, shape []int64, data []byte, err error)
+
+// Load reads a model's weights and converts them to dtype. A tensor that is missing or has another
+// shape than the config says is an error with its name; tensors that the config doesn't know are not read.
+func Load(c Config, dtype tensor.DType, device tensor.Device, read ReadFunc) (*Model, error) {
+	if field, message := c.problem(); field != "" {
+		return nil, fmt.Errorf("%w: %s: %s", ErrConfig, field, message)
+	}
+	return build(c, dtype, device, func(s spec) (*tensor.Tensor, error) {
+		stored, shape, data, err := read(s.name)
+		if err != nil {
+			return nil, fmt.Errorf("load model: %s: %w", s.name, err)
+		}
+		if !slices.Equal(shape, s.shape) {
+			return nil, fmt.Errorf("load model: %s: got shape %v, the config says %v", s.name, shape, s.shape)
+		}
+		d, width, ok := floatType(stored)
+		if !ok {
+			return nil, fmt.Errorf("load model: %s: dtype %s is not supported", s.name, stored)
+		}
+		if int64(len(data)) != width*size(shape) {
+			return nil, fmt.Errorf("load model: %s: got %d bytes for shape %v of %s", s.name, len(data), shape, stored)
+		}
+		return tensor.FromBytes(d, data, shape...), nil
+	})
+}
+
+// Clone returns an independent trainable copy.
+func (m *Model) Clone() *Model {
+	out, err := build(m.config, m.dtype, m.device, func(s spec) (*tensor.Tensor, error) {
+		i := slices.IndexFunc(m.params, func(p Parameter) bool { return p.Name == s.name })
+		return m.params[i].Tensor.Detach(), nil
+	})
+	if err != nil { // it has every parameter of its own config
+		panic(err)
+	}
+	return out
+}
+
+// Freeze stops gradients to all parameters, as of a reference; it returns m. A forward of a frozen
+// model keeps nothing for a backward pass.
+func (m *Model) Freeze() *Model {
+	for _, p := range m.params {
+		p.Tensor.RequiresGrad(false)
+	}
+	return m
+}
+
+// Config returns the architecture.
+func (m *Model) Config() Config { return m.config }
+
+// DType is the type of weights and activations.
+func (m *Model) DType() tensor.DType { return m.dtype }
+
+// Device is where the weights are.
+func (m *Model) Device() tensor.Device { return m.device }
+
+// Parameters lists all weights, always in the same order. A tied head is the embedding and not listed.
+func (m *Model) Parameters() []Parameter { return slices.Clone(m.params) }
+
+// build makes a model of the tensors that get returns; each is copied.
+func build(c Config, dtype tensor.DType, device tensor.Device, get func(spec) (*tensor.Tensor, error)) (*Model, error) {
+	m := &Model{config: c, dtype: dtype, device: device}
+	byName := map[string]*tensor.Tensor{}
+	for _, s := range c.specs() {
+		var err error
+		tensor.Scoped(func() {
+			var t *tensor.Tensor
+			if t, err = get(s); err != nil {
+				return
+			}
+			own := tensor.Empty(dtype, s.shape...).ToDevice(device)
+			tensor.NoGrad(func() { own.CopyInPlace(t) })
+			own.RequiresGrad(true)
+			byName[s.name] = own.Keep()
+		})
+		if err != nil {
+			return nil, err
+		}
+		m.params = append(m.params, Parameter{Name: s.name, Tensor: byName[s.name], Decay: len(s.shape) == 2})
+	}
+	m.embedding, m.norm, m.head = byName["model.embed_tokens.weight"], byName["model.norm.weight"], byName["lm_head.weight"]
+	if c.TieWordEmbeddings {
+		m.head = m.embedding
+	}
+	for i := range c.NumHiddenLayers {
+		of := func(name string) *tensor.Tensor { return byName[fmt.Sprintf("model.layers.%d.%s", i, name)] }
+		m.layers = append(m.layers, layer{
+			inputNorm: of("input_layernorm.weight"), postNorm: of("post_attention_layernorm.weight"),
+			q: of("self_attn.q_proj.weight"), k: of("self_attn.k_proj.weight"), v: of("self_attn.v_proj.weight"), o: of("self_attn.o_proj.weight"),
+			qBias: of("self_attn.q_proj.bias"), kBias: of("self_attn.k_proj.bias"), vBias: of("self_attn.v_proj.bias"), oBias: of("self_attn.o_proj.bias"),
+			gate: of("mlp.gate_proj.weight"), up: of("mlp.up_proj.weight"), down: of("mlp.down_proj.weight"),
+		})
+	}
+	return m, nil
+}
+
+func size(shape []int64) int64 {
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// floatType is the tensor type of a safetensors dtype and its bytes.
+func floatType(name string) (d tensor.DType, width int64, ok bool) {
+	switch name {
+	case "F64":
+		return tensor.Float64, 8, true
+	case "F32":
+		return tensor.Float32, 4, true
+	case "BF16":
+		return tensor.BFloat16, 2, true
+	case "F16":
+		return tensor.Float16, 2, true
+	}
+	return 0, 0, false
+}
