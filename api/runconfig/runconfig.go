@@ -151,7 +151,7 @@ type Training struct {
 	MaxGradNorm float64 `yaml:"maxGradNorm,omitempty"`
 	// Precision is float32 (default) or float64, of weights, activations and optimiser state.
 	Precision string `yaml:"precision,omitempty"`
-	// LogSteps is how many steps pass between two lines of metrics.
+	// LogSteps is how many steps pass between two lines of metrics (default 10).
 	LogSteps int `yaml:"logSteps,omitempty"`
 }
 
@@ -218,7 +218,7 @@ func (c *RunConfig) SetDefaults() {
 	set(&t.Beta2, 0.999)
 	set(&t.Epsilon, 1e-8)
 	set(&t.Precision, "float32")
-	set(&t.LogSteps, 1)
+	set(&t.LogSteps, 10)
 	switch c.Method {
 	case SFT:
 		set(&t.LearningRate, 2e-5)
