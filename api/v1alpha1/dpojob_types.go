@@ -91,3 +91,12 @@ func (j *DPOJob) Upstreams() []Upstream {
 	}
 	return list
 }
+
+// Stages implements StageList.
+func (l *DPOJobList) Stages() []Stage {
+	list := make([]Stage, len(l.Items))
+	for i := range l.Items {
+		list[i] = &l.Items[i]
+	}
+	return list
+}

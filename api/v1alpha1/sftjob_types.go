@@ -107,3 +107,12 @@ func (j *SFTJob) StageStatus() *StageStatus { return &j.Status }
 func (j *SFTJob) Upstreams() []Upstream {
 	return upstream(nil, RoleModel, "spec.model.from", j.Spec.Model.From)
 }
+
+// Stages implements StageList.
+func (l *SFTJobList) Stages() []Stage {
+	list := make([]Stage, len(l.Items))
+	for i := range l.Items {
+		list[i] = &l.Items[i]
+	}
+	return list
+}

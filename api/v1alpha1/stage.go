@@ -56,6 +56,26 @@ func NewStage(kind StageKind) Stage {
 	return nil
 }
 
+// StageList is a list of one kind.
+// +kubebuilder:object:generate=false
+type StageList interface {
+	metav1.ListInterface
+	runtime.Object
+	// Stages are pointers into the list.
+	Stages() []Stage
+}
+
+// NewStageList is an empty list of a kind; nil if there is no such kind.
+func NewStageList(kind StageKind) StageList {
+	switch kind {
+	case SFTJobKind:
+		return &SFTJobList{}
+	case DPOJobKind:
+		return &DPOJobList{}
+	}
+	return nil
+}
+
 // upstream appends the reference of a source, if it has one.
 func upstream(list []Upstream, role, field string, from *StageReference) []Upstream {
 	if from == nil {

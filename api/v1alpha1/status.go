@@ -129,3 +129,6 @@ type InputStage struct {
 	UID        types.UID `json:"uid"`
 	Generation int64     `json:"generation"`
 }
+
+// Phases are all phases.
+var Phases = []Phase{PhasePending, PhaseWaiting, PhaseRunning, PhaseSucceeded, PhaseFailed}

@@ -32,6 +32,8 @@ type Observed struct {
 	Job *batchv1.Job
 	// Pods of the Job.
 	Pods []corev1.Pod
+	// Leftover are running pods of an earlier Job; two trainers must never write one folder.
+	Leftover []string
 	// Progress was just read from the running pod; nil if it was not.
 	Progress *runconfig.Progress
 }
@@ -93,6 +95,8 @@ func (n *next) beforeRun() {
 		n.failed(v1alpha1.ReasonInvalidSpec, cleanText(n.o.Invalid.Error()))
 	case n.o.CreateError != nil:
 		n.going(v1alpha1.PhasePending, v1alpha1.ReasonCreateFailed, cleanText(n.o.CreateError.Error()))
+	case len(n.o.Leftover) > 0:
+		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, fmt.Sprintf("waiting for pod %s of an earlier run to end", n.o.Leftover[0]))
 	default:
 		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "the Job is being created")
 	}

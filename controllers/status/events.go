@@ -1,0 +1,57 @@
+package status
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
+)
+
+// Event tells people of a change.
+type Event struct {
+	// Type is Normal or Warning.
+	Type, Reason, Action, Message string
+}
+
+// Events are what matters in the change from one status to the next: each once, since the
+// status remembers.
+func Events(before, after v1alpha1.StageStatus) []Event {
+	var list []Event
+	add := func(kind, reason, action, message string) {
+		list = append(list, Event{kind, reason, action, message})
+	}
+	became := func(condition string) (string, string, bool) {
+		c := meta.FindStatusCondition(after.Conditions, condition)
+		ok := c != nil && c.Status == "True" && !meta.IsStatusConditionTrue(before.Conditions, condition)
+		if !ok {
+			return "", "", false
+		}
+		return c.Reason, c.Message, true
+	}
+	if after.Phase == v1alpha1.PhaseWaiting && before.Phase != v1alpha1.PhaseWaiting {
+		c := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionInputsResolved)
+		add(corev1.EventTypeNormal, v1alpha1.ReasonWaitingForInputs, "Wait", c.Message)
+	}
+	if _, message, ok := became(v1alpha1.ConditionInputsResolved); ok && before.Phase == v1alpha1.PhaseWaiting {
+		add(corev1.EventTypeNormal, "InputsResolved", "Resolve", message)
+	}
+	started := after.StartTime != nil && !after.StartTime.Equal(before.StartTime)
+	if started {
+		add(corev1.EventTypeNormal, "JobCreated", "CreateJob", fmt.Sprintf("run %.12s started", after.RunHash))
+	}
+	if !started && after.Attempts > before.Attempts && after.Attempts > 1 {
+		add(corev1.EventTypeWarning, "Restarted", "Restart", fmt.Sprintf("attempt %d began", after.Attempts))
+	}
+	if reason, message, ok := became(v1alpha1.ConditionTrained); ok {
+		add(corev1.EventTypeNormal, "Trained", "Train", fmt.Sprintf("%s: %s (%s)", reason, message, after.Output.Digest))
+	}
+	if reason, message, ok := became(v1alpha1.ConditionStalled); ok {
+		add(corev1.EventTypeWarning, reason, "Stall", message)
+	}
+	if reason, message, ok := became(v1alpha1.ConditionStale); ok {
+		add(corev1.EventTypeWarning, reason, "Compare", message)
+	}
+	return list
+}
