@@ -1,0 +1,80 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
+OPERATOR_IMAGE ?= localhost/alignment-operator:dev
+TRAINER_IMAGE ?= localhost/alignment-trainer:dev
+
+# libtorch: Debian's libtorch-dev, or an unpacked libtorch named by LIBTORCH.
+ifdef LIBTORCH
+export CGO_CXXFLAGS := -O2 -g -I$(LIBTORCH)/include -I$(LIBTORCH)/include/torch/csrc/api/include
+export CGO_LDFLAGS := -L$(LIBTORCH)/lib -Wl,-rpath,$(LIBTORCH)/lib
+endif
+export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
+
+TOOL := go tool -modfile=hack/tools/go.mod
+LOCALCLUSTER := bin/localcluster
+GO_SOURCES := $(shell git ls-files -co --exclude-standard '*.go' '*.cpp' '*.h' go.mod go.sum 2>/dev/null)
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: images ## SFT, then DPO, on a real Kubernetes (KEEP=1 keeps it; DATA=, BASE= take your own files)
+	@go run ./hack/demo
+
+test: deps $(LOCALCLUSTER) ## Unit tests, and the operator against a real API server
+	@echo "==> Tests (about 6 minutes; the first time Kubernetes is built before, about 10 minutes)"
+	@assets="$$($(LOCALCLUSTER) env)"; KUBEBUILDER_ASSETS="$$assets" go test -timeout 30m ./...
+	@go test -C hack/localcluster ./...
+
+e2e: images ## The whole way on real pods of a local cluster
+	@echo "==> End-to-end tests (about 15 minutes)"
+	@E2E_LOCALCLUSTER=$(CURDIR)/$(LOCALCLUSTER) OPERATOR_IMAGE=$(OPERATOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) \
+		E2E_OPERATOR_IMAGE_TAR=$(CURDIR)/out/operator.tar E2E_TRAINER_IMAGE_TAR=$(CURDIR)/out/trainer.tar \
+		go test -tags e2e -count=1 -v -timeout 60m ./hack/e2e/
+
+bench: deps ## A training step beside PyTorch's on the same libtorch (needs Debian's python3-torch)
+	@hack/bench/run.sh
+
+fuzz: deps ## Fuzz what reads bytes from outside, FUZZTIME each (default 20s)
+	@for p in $$(grep -rlE '^func Fuzz' --include=*_test.go api runtime | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9]+' $$p/*_test.go | cut -d' ' -f2); do \
+			echo "==> $$p $$f"; go test ./$$p -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-20s}; done; done
+
+generate: ## Regenerate deepcopy functions, CRDs and RBAC
+	@$(TOOL) controller-gen object paths=./api/... crd paths=./api/... output:crd:dir=config/crd/bases rbac:roleName=manager paths=./controllers/... output:rbac:dir=config/rbac
+
+verify: generate lint ## Fail when generated code, formatting or go.mod is not what it should be
+	@go mod tidy
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt"; exit 1; }
+	@test -z "$$(git status --porcelain)" || { git status --porcelain; git --no-pager diff | head -50; echo "the tree is dirty after generating: commit the above"; exit 1; }
+
+lint: deps ## go vet and staticcheck
+	@go vet ./... && go vet -tags e2e ./hack/e2e/ && go vet -C hack/localcluster ./...
+	@$(TOOL) staticcheck ./...
+
+build: deps ## Build both programs into bin/
+	@mkdir -p bin
+	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/operator ./images/operator
+	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/trainer ./images/trainer
+
+images: build $(LOCALCLUSTER) ## Image archives in out/, without a Docker daemon
+	@mkdir -p out
+	@$(LOCALCLUSTER) mkimage --tag $(OPERATOR_IMAGE) --output out/operator.tar --entrypoint /operator bin/operator=/operator
+	@$(LOCALCLUSTER) mkimage --tag $(TRAINER_IMAGE) --output out/trainer.tar --entrypoint /trainer --libs-of bin/trainer bin/trainer=/trainer
+
+deploy: ## Install the operator on the cluster that KUBECONFIG names
+	@kubectl apply --server-side -k config/default
+
+deps:
+	@hack/deps.sh
+
+$(LOCALCLUSTER): $(filter hack/localcluster/%,$(GO_SOURCES))
+	@mkdir -p bin
+	@CGO_ENABLED=0 go build -C hack/localcluster -trimpath -o $(CURDIR)/$@ .
+
+clean: ## Remove what was built here (the cluster's binaries stay in the user cache)
+	@rm -rf bin out
+
+.PHONY: help demo test e2e bench fuzz generate verify lint build images deploy deps clean

@@ -1,0 +1,50 @@
+package run
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"text/template"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+)
+
+// modelCard is the README.md of a published folder. Like all files of the manifest it has
+// no time and no name in it: equal runs publish equal bytes.
+func (r *run) modelCard(metrics map[string]float64) []byte {
+	type row struct{ Name, Value string }
+	card := struct {
+		Method  runconfig.Method
+		Hash    string
+		Inputs  []runconfig.Artifact
+		Metrics []row
+	}{r.config.Method, r.hash, r.inputs, nil}
+	for _, k := range slices.Sorted(maps.Keys(metrics)) {
+		card.Metrics = append(card.Metrics, row{k, fmt.Sprintf("%.6g", metrics[k])})
+	}
+	var b bytes.Buffer
+	if err := cardTemplate.Execute(&b, card); err != nil {
+		panic(err) // the template is constant, and a buffer takes every write
+	}
+	return b.Bytes()
+}
+
+var cardTemplate = template.Must(template.New("card").Parse(`---
+library_name: transformers
+tags: [alignment, {{.Method}}]
+---
+# A model trained by {{.Method}}
+
+Run hash ` + "`{{.Hash}}`" + `. manifest.json has the digest of every file.
+
+## Inputs
+| role | digest |
+|---|---|
+{{range .Inputs}}| {{.Role}} | {{.Digest}} |
+{{end}}
+## Metrics
+| metric | value |
+|---|---|
+{{range .Metrics}}| {{.Name}} | {{.Value}} |
+{{end}}`))

@@ -1,0 +1,265 @@
+package run
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
+	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/model"
+	"github.com/alignment-dev/alignment-operator/runtime/storage"
+	"github.com/alignment-dev/alignment-operator/runtime/tensor"
+	"github.com/alignment-dev/alignment-operator/runtime/tokenizer"
+)
+
+// verifyInputs reads every input once, before anything expensive: it must exist and match
+// its digest. The digests become part of the checkpoint's manifest.
+func (r *run) verifyInputs() error {
+	c := r.config
+	if c.Model.URI != "" {
+		if err := r.verifyFolder("model", "model", c.Model.Source); err != nil {
+			return err
+		}
+	}
+	if t := c.Model.Tokenizer; t != nil && t.URI != "" {
+		if err := r.verifyFolder("tokenizer", "model.tokenizer", t.Source); err != nil {
+			return err
+		}
+	}
+	if c.Reference != nil {
+		if err := r.verifyFolder("reference", "reference", *c.Reference); err != nil {
+			return err
+		}
+	}
+	for i, d := range c.Data.Train {
+		if err := r.verifyFile("train", fmt.Sprintf("data.train[%d]", i), d); err != nil {
+			return err
+		}
+	}
+	for i, d := range c.Data.Eval {
+		if err := r.verifyFile("eval", fmt.Sprintf("data.eval[%d]", i), d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verifyFolder verifies a published checkpoint by its manifest. A folder without one, as a
+// hub has them, is taken as it is when no digest is asked for.
+func (r *run) verifyFolder(role, field string, s runconfig.Source) error {
+	dir, err := r.resolver.Path(s.URI)
+	if err != nil {
+		return invalidField(field+".uri", err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return invalidData(field+".uri", err)
+	}
+	_, digest, err := checkpoint.ReadManifest(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if s.Digest != "" {
+			return invalidData(field+".digest", fmt.Errorf("%s has no manifest.json to verify", s.URI))
+		}
+		r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: s.URI})
+		return nil
+	}
+	if err != nil {
+		return invalidData(field+".uri", err)
+	}
+	if s.Digest != "" {
+		digest = s.Digest
+	}
+	if _, err := checkpoint.Verify(dir, digest); err != nil {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: s.URI, Digest: digest})
+	return nil
+}
+
+func (r *run) verifyFile(role, field string, d runconfig.Dataset) error {
+	path, err := r.resolver.Path(d.URI)
+	if err != nil {
+		return invalidField(field+".uri", err)
+	}
+	digest, err := storage.DigestFile(path)
+	if err != nil {
+		return invalidData(field+".uri", err)
+	}
+	if d.Digest != "" && d.Digest != digest {
+		return fmt.Errorf("%s.digest: %w", field, &storage.DigestError{Path: d.URI, Want: d.Digest, Got: digest})
+	}
+	r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: d.URI, Digest: digest})
+	return nil
+}
+
+// identity is what a resume state must match: the run hash, and the inputs as they were read.
+func (r *run) identity() string {
+	b, err := json.Marshal(struct {
+		Hash   string
+		Inputs []string
+	}{r.hash, digests(r.inputs)})
+	if err != nil {
+		panic(err) // strings only
+	}
+	return storage.Digest(b)
+}
+
+func digests(list []runconfig.Artifact) (out []string) {
+	for _, a := range list {
+		out = append(out, a.Role+" "+a.Digest)
+	}
+	return out
+}
+
+// records streams datasets one after another.
+func (r *run) records(list []runconfig.Dataset) iter.Seq2[data.Record, error] {
+	return func(yield func(data.Record, error) bool) {
+		for _, d := range list {
+			path, err := r.resolver.Path(d.URI)
+			if err != nil {
+				yield(data.Record{}, err)
+				return
+			}
+			for rec, err := range data.Read(path, d) {
+				if !yield(rec, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// loadTokenizer loads the checkpoint's tokenizer, or the one that Init names or trains.
+func (r *run) loadTokenizer() (*tokenizer.Tokenizer, error) {
+	m := r.config.Model
+	if m.Tokenizer == nil {
+		return r.openTokenizer("model.uri", m.Source)
+	}
+	if m.Tokenizer.Train == nil {
+		return r.openTokenizer("model.tokenizer.uri", m.Tokenizer.Source)
+	}
+	r.Log.Info("Training a tokenizer", "vocabSize", m.Tokenizer.Train.VocabSize)
+	var bad error
+	texts := func(yield func(string) bool) {
+		for rec, err := range r.records(r.config.Data.Train) {
+			if err != nil {
+				bad = err
+				return
+			}
+			for text := range rec.Texts() {
+				if !yield(text) {
+					return
+				}
+			}
+		}
+	}
+	t, err := tokenizer.Train(texts, m.Tokenizer.Train.VocabSize, SpecialTokens())
+	if bad != nil {
+		return nil, dataError("data.train", bad)
+	}
+	if err != nil {
+		return nil, invalidField("model.tokenizer.train", err)
+	}
+	return t, nil
+}
+
+// SpecialTokens are those of tokenizers trained here: end of text and padding. Padding is a
+// token of its own: were it the end token, a model would never learn to end.
+func SpecialTokens() []string { return []string{tokenizer.EndOfText, tokenizer.Padding} }
+
+func (r *run) openTokenizer(field string, s runconfig.Source) (*tokenizer.Tokenizer, error) {
+	dir, err := r.resolver.Path(s.URI)
+	if err != nil {
+		return nil, invalidField(field, err)
+	}
+	t, err := tokenizer.Load(filepath.Join(dir, "tokenizer.json"))
+	if err != nil {
+		return nil, invalidData(field, err)
+	}
+	return t, nil
+}
+
+// LoadModel reads a Hugging Face folder's config.json and weights.
+func LoadModel(dir string, dtype tensor.DType, device tensor.Device) (*model.Model, error) {
+	path := filepath.Join(dir, "config.json")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := model.ParseConfig(path, b)
+	if err != nil {
+		return nil, err
+	}
+	w, err := checkpoint.OpenWeights(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	return model.Load(c, dtype, device, func(name string) (string, []int64, []byte, error) {
+		t, err := w.Read(name)
+		return t.DType, t.Shape, t.Data, err
+	})
+}
+
+// loadModel loads or initialises the policy.
+func (r *run) loadModel(t *tokenizer.Tokenizer, dtype tensor.DType, device tensor.Device) (*model.Model, error) {
+	m := r.config.Model
+	if m.Init == nil {
+		return r.openModel("model.uri", m.Source, t, dtype, device)
+	}
+	b, err := json.Marshal(withVocabulary(m.Init, t))
+	if err != nil {
+		return nil, invalidField("model.init", err)
+	}
+	c, err := model.ParseConfig("model.init", b)
+	if err != nil {
+		return nil, err
+	}
+	if c.VocabSize < t.VocabSize() {
+		return nil, invalidField("model.init.vocab_size", fmt.Errorf("got %d, the tokenizer has %d tokens", c.VocabSize, t.VocabSize()))
+	}
+	return model.New(c, dtype, device, r.config.Seed)
+}
+
+func (r *run) openModel(field string, s runconfig.Source, t *tokenizer.Tokenizer, dtype tensor.DType, device tensor.Device) (*model.Model, error) {
+	dir, err := r.resolver.Path(s.URI)
+	if err != nil {
+		return nil, invalidField(field, err)
+	}
+	m, err := LoadModel(dir, dtype, device)
+	if err != nil {
+		return nil, invalidData(field, err)
+	}
+	if n := m.Config().VocabSize; n < t.VocabSize() {
+		return nil, invalidData(field, fmt.Errorf("vocab_size is %d, the tokenizer has %d tokens", n, t.VocabSize()))
+	}
+	return m, nil
+}
+
+// withVocabulary completes an architecture with what follows from its tokenizer.
+func withVocabulary(init map[string]any, t *tokenizer.Tokenizer) map[string]any {
+	out := map[string]any{"model_type": "llama", "vocab_size": t.VocabSize()}
+	for key, token := range map[string]func() (int32, bool){"bos_token_id": t.BOS, "eos_token_id": t.EOS, "pad_token_id": t.Pad} {
+		if id, ok := token(); ok {
+			out[key] = id
+		}
+	}
+	for k, v := range init {
+		out[k] = v
+	}
+	return out
+}
+
+// dataError keeps what cannot be mended apart from a disk that failed to read.
+func dataError(field string, err error) error {
+	var bad *data.Error
+	if errors.As(err, &bad) || errors.Is(err, data.ErrNoExamples) {
+		return invalidData(field, err)
+	}
+	return fmt.Errorf("%s: %w", field, err)
+}

@@ -1,0 +1,140 @@
+package run
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"syscall"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
+	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/model"
+	"github.com/alignment-dev/alignment-operator/runtime/report"
+	"github.com/alignment-dev/alignment-operator/runtime/storage"
+	"github.com/alignment-dev/alignment-operator/runtime/tensor"
+	"github.com/alignment-dev/alignment-operator/runtime/tokenizer"
+	"github.com/alignment-dev/alignment-operator/runtime/train"
+)
+
+// The files of an output folder beside the checkpoint's own. They hold times, so they are
+// not in its manifest.
+const (
+	resultFile = "result.json"
+	reportFile = "report.html"
+)
+
+// publish writes the Hugging Face folder and, last, its manifest.
+func (r *run) publish(policy *model.Model, tok *tokenizer.Tokenizer, metrics map[string]float64) (digest string, err error) {
+	fail := func(err error) (string, error) { return "", fmt.Errorf("output.uri: publish: %w", err) }
+	if err := checkpoint.WriteSafetensors(filepath.Join(r.dir, "model.safetensors"), train.Weights(policy.Parameters()), map[string]string{"format": "pt"}); err != nil {
+		return fail(err)
+	}
+	if err := tok.Save(r.dir); err != nil {
+		return fail(err)
+	}
+	c := policy.Config()
+	generation, err := json.MarshalIndent(generationConfig{c.BOSTokenID, c.EOSTokenID, c.PadTokenID}, "", "  ")
+	if err != nil {
+		return fail(err)
+	}
+	for name, b := range map[string][]byte{
+		"config.json":            c.JSON(),
+		"generation_config.json": append(generation, '\n'),
+		"README.md":              r.modelCard(metrics),
+	} {
+		if err := storage.WriteFile(filepath.Join(r.dir, name), b, 0o644); err != nil {
+			return fail(err)
+		}
+	}
+	m := checkpoint.Manifest{RunHash: r.hash, Method: string(r.config.Method), Inputs: r.inputs, Metrics: metrics, Versions: r.versions()}
+	for _, name := range []string{"README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} {
+		m.Files = append(m.Files, checkpoint.File{Path: name})
+	}
+	if digest, err = checkpoint.Publish(r.dir, m); err != nil {
+		return fail(err)
+	}
+	if err := checkpoint.DropStates(r.dir); err != nil { // the checkpoint stands without it
+		r.Log.Error(err, "Removing resume state failed")
+	}
+	r.Log.Info("Published", "dir", r.dir, "digest", digest)
+	return digest, nil
+}
+
+type generationConfig struct {
+	BOSTokenID *int32         `json:"bos_token_id,omitempty"`
+	EOSTokenID model.TokenIDs `json:"eos_token_id,omitempty"`
+	PadTokenID *int32         `json:"pad_token_id,omitempty"`
+}
+
+func (r *run) versions() map[string]string {
+	return map[string]string{"trainer": r.Version, "libtorch": tensor.Version(), "go": goruntime.Version()}
+}
+
+// stateCopies is how many times the weights a state holds: the weights and AdamW's two moments.
+const stateCopies = 3
+
+// checkSpace refuses to start what the disk cannot hold: keepLast states and one being
+// written, and the checkpoint.
+func (r *run) checkSpace(policy *model.Model) error {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(r.dir, &fs); err != nil {
+		return fmt.Errorf("output.uri: %w", err)
+	}
+	size := int64(4)
+	if policy.DType() == tensor.Float64 {
+		size = 8
+	}
+	weights := policy.Config().NumParameters() * size
+	need := weights
+	if r.config.Checkpoint.EverySteps > 0 {
+		need += weights * stateCopies * int64(r.config.Checkpoint.KeepLast+1)
+	}
+	if have := int64(fs.Bavail) * fs.Bsize; have < need {
+		return &invalid{runconfig.ReasonDiskFull, fmt.Errorf("output.uri: %s has %d MiB free, the run needs %d MiB for its checkpoint and %d states", r.config.Output.URI, have>>20, need>>20, r.config.Checkpoint.KeepLast+1)}
+	}
+	return nil
+}
+
+func (r *run) writeResult(result runconfig.Result) error {
+	b, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(r.dir); err != nil { // the run failed before it had a folder
+		return nil
+	}
+	return storage.WriteFile(filepath.Join(r.dir, resultFile), append(b, '\n'), 0o644)
+}
+
+func readResult(path string) (result runconfig.Result, err error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return result, err
+	}
+	err = json.Unmarshal(b, &result)
+	return result, err
+}
+
+// writeReport writes report.html. It is for people: a run whose checkpoint stands does not fail for it.
+func (r *run) writeReport(result runconfig.Result, questions []data.Question, before, after []string) error {
+	history, err := r.recorder.History()
+	if err != nil {
+		r.Log.Error(err, "Reading the metrics for the report failed")
+	}
+	config, err := runconfig.Marshal(r.config)
+	if err != nil {
+		return err
+	}
+	result.Inputs, result.RunHash, result.Reason = r.inputs, r.hash, runconfig.ReasonSucceeded
+	page := report.Report{Title: r.config.Name, Method: string(r.config.Method), Result: result, Config: string(config), History: history, Versions: r.versions()}
+	for i, q := range questions {
+		page.Samples = append(page.Samples, report.Sample{Prompt: q.Text, Before: before[i], After: after[i], Reference: q.Reference})
+	}
+	if err := report.Write(filepath.Join(r.dir, reportFile), page); err != nil {
+		r.Log.Error(err, "Writing the report failed")
+	}
+	return nil
+}

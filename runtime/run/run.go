@@ -1,0 +1,209 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
+	"github.com/alignment-dev/alignment-operator/runtime/metrics"
+	"github.com/alignment-dev/alignment-operator/runtime/model"
+	"github.com/alignment-dev/alignment-operator/runtime/storage"
+	"github.com/alignment-dev/alignment-operator/runtime/tensor"
+	"github.com/alignment-dev/alignment-operator/runtime/train"
+)
+
+// Environment is what a run takes from its process.
+type Environment struct {
+	Now func() time.Time
+	Log logr.Logger
+	// Version of the trainer, recorded in manifest and report.
+	Version string
+	// Progress is told where the run is, besides Placement.Address; a progress bar, for example.
+	Progress func(runconfig.Progress)
+}
+
+// run is one attempt at a RunConfig.
+type run struct {
+	Environment
+	config   *runconfig.RunConfig
+	hash     string
+	dir      string // the output folder
+	inputs   []runconfig.Artifact
+	resolver storage.Resolver
+	progress runconfig.Progress
+	recorder *metrics.Recorder
+	server   *metrics.Server // nil without Placement.Address
+}
+
+// Run carries out c and says how it ended; it never panics on bad input. When ctx ends
+// the run saves its state and the result is Interrupted.
+func Run(ctx context.Context, c *runconfig.RunConfig, env Environment) runconfig.Result {
+	r := &run{Environment: env, config: c, resolver: storage.Resolver{Mounts: c.Placement.Mounts}}
+	result, err := r.do(ctx)
+	if err != nil {
+		result.ExitCode, result.Reason = classify(err)
+		result.Message = err.Error()
+	} else {
+		result.Reason = runconfig.ReasonSucceeded
+	}
+	result.Inputs, result.RunHash = r.inputs, r.hash
+	if r.dir != "" {
+		if err := r.writeResult(result); err != nil {
+			r.Log.Error(err, "Writing the result failed")
+		}
+	}
+	r.progress.Message = result.Message
+	r.phase(runconfig.PhaseDone)
+	if err != nil {
+		r.phase(runconfig.PhaseFailed)
+	}
+	r.close()
+	return result
+}
+
+func (r *run) close() {
+	if r.server != nil {
+		r.server.Close()
+	}
+	if r.recorder != nil {
+		r.recorder.Close()
+	}
+}
+
+func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
+	c := r.config
+	if r.hash = c.Output.RunHash; r.hash == "" {
+		if r.hash, err = c.Hash(); err != nil {
+			return result, err
+		}
+	}
+	if r.dir, err = r.resolver.Path(c.Output.URI); err != nil {
+		return result, invalidField("output.uri", err)
+	}
+	if published, done, err := r.published(); err != nil || done {
+		return published, err
+	}
+	if err := os.MkdirAll(r.dir, 0o755); err != nil {
+		return result, fmt.Errorf("output.uri: %w", err)
+	}
+	if err := checkpoint.CleanTemp(r.dir); err != nil {
+		return result, fmt.Errorf("output.uri: %w", err)
+	}
+	if err := r.serve(); err != nil {
+		return result, err
+	}
+	r.phase(runconfig.PhaseLoading)
+	if err := r.verifyInputs(); err != nil {
+		return result, err
+	}
+	err = tensor.Run(func() (err error) {
+		result, err = r.trainAndPublish(ctx)
+		return err
+	})
+	return result, err
+}
+
+// serve opens the run's metrics and, when asked to, serves them.
+func (r *run) serve() (err error) {
+	if r.recorder, err = metrics.New(metrics.Options{Dir: r.dir, Clock: r.Now}); err != nil {
+		return fmt.Errorf("output.uri: %w", err)
+	}
+	if a := r.config.Placement.Address; a != "" {
+		if r.server, err = metrics.Serve(a, r.recorder); err != nil {
+			return fmt.Errorf("placement.address: %w", err)
+		}
+	}
+	return nil
+}
+
+// published looks whether the output folder holds a checkpoint already: this run's own, from
+// an attempt that ended after publishing or an earlier run of the same hash, is taken as it is.
+func (r *run) published() (runconfig.Result, bool, error) {
+	m, digest, err := checkpoint.ReadManifest(r.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return runconfig.Result{}, false, nil
+	}
+	if err != nil {
+		return runconfig.Result{}, false, fmt.Errorf("output.uri: %w", err)
+	}
+	if m.RunHash != r.hash {
+		return runconfig.Result{}, false, invalidField("output.uri", fmt.Errorf("%s holds the checkpoint of another run (hash %.12s, this run is %.12s)", r.dir, m.RunHash, r.hash))
+	}
+	if _, err := checkpoint.Verify(r.dir, digest); err != nil {
+		return runconfig.Result{}, false, fmt.Errorf("output.uri: %w", err)
+	}
+	r.Log.Info("Adopting the checkpoint published by a run of the same hash", "dir", r.dir, "digest", digest)
+	r.inputs = m.Inputs
+	result, _ := readResult(filepath.Join(r.dir, resultFile)) // lost if the attempt died between the two files
+	result.ExitCode, result.Message, result.Adopted = runconfig.ExitDone, "", true
+	result.Output = r.output(digest)
+	if result.Metrics == nil {
+		result.Metrics = m.Metrics
+	}
+	return result, true, nil
+}
+
+func (r *run) output(digest string) *runconfig.Artifact {
+	return &runconfig.Artifact{Role: "checkpoint", URI: r.config.Output.URI, Digest: digest}
+}
+
+func (r *run) phase(phase string) {
+	r.progress.Phase = phase
+	r.report(r.progress)
+}
+
+func (r *run) report(p runconfig.Progress) {
+	r.progress = p
+	if r.Progress != nil {
+		r.Progress(p)
+	}
+	if r.server != nil {
+		r.server.Update(p)
+	}
+}
+
+// invalid is an error that no retry mends.
+type invalid struct {
+	reason string
+	err    error
+}
+
+func (e *invalid) Error() string { return e.err.Error() }
+func (e *invalid) Unwrap() error { return e.err }
+
+func invalidField(field string, err error) error {
+	return &invalid{runconfig.ReasonInvalidConfig, fmt.Errorf("%s: %w", field, err)}
+}
+
+func invalidData(field string, err error) error {
+	return &invalid{runconfig.ReasonInvalidData, fmt.Errorf("%s: %w", field, err)}
+}
+
+// classify says how an error ends the process, and the word for a condition.
+func classify(err error) (exitCode int, reason string) {
+	var bad *invalid
+	var digest *storage.DigestError
+	switch {
+	case errors.Is(err, train.ErrInterrupted), errors.Is(err, context.Canceled):
+		return runconfig.ExitTerminated, runconfig.ReasonInterrupted
+	case errors.As(err, &digest):
+		return runconfig.ExitInvalid, runconfig.ReasonDigestMismatch
+	case storage.IsDiskFull(err): // a retry would meet the same disk; what was saved stays
+		return runconfig.ExitInvalid, runconfig.ReasonDiskFull
+	case errors.As(err, &bad):
+		return runconfig.ExitInvalid, bad.reason
+	case errors.Is(err, runconfig.ErrInvalid), errors.Is(err, train.ErrOtherRun), errors.Is(err, model.ErrConfig), errors.Is(err, storage.ErrURI):
+		return runconfig.ExitInvalid, runconfig.ReasonInvalidConfig
+	case errors.Is(err, train.ErrDiverged):
+		return runconfig.ExitStopped, runconfig.ReasonDiverged
+	}
+	return runconfig.ExitError, runconfig.ReasonError
+}

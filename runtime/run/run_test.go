@@ -1,0 +1,302 @@
+package run_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/testr"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
+	"github.com/alignment-dev/alignment-operator/runtime/metrics"
+	"github.com/alignment-dev/alignment-operator/runtime/run"
+)
+
+// words makes a small language: "double 3" -> " 6".
+func words(t *testing.T, dir string) (sft, dpo string) {
+	t.Helper()
+	var s, d strings.Builder
+	for i := range 200 {
+		prompt, good, bad := fmt.Sprintf("double %d =", i%50), fmt.Sprintf(" %d", i%50*2), fmt.Sprintf(" it is %d, I think", i%50*2+1)
+		line := func(b *strings.Builder, v any) {
+			j, err := json.Marshal(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Write(append(j, '\n'))
+		}
+		line(&s, map[string]string{"prompt": prompt, "completion": good})
+		line(&d, map[string]string{"prompt": prompt, "chosen": good, "rejected": bad})
+	}
+	return write(t, dir, "sft.jsonl", s.String()), write(t, dir, "dpo.jsonl", d.String())
+}
+
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func sftConfig(data, out string) *runconfig.RunConfig {
+	c := &runconfig.RunConfig{
+		Version: 1, Method: runconfig.SFT, Name: "test", Seed: 1,
+		Model: runconfig.Model{
+			Init:      map[string]any{"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": true},
+			Tokenizer: &runconfig.Tokenizer{Train: &runconfig.TokenizerTraining{VocabSize: 280}},
+		},
+		Data:       runconfig.Data{Train: []runconfig.Dataset{{URI: "file://" + data}}, EvalFraction: 0.1, MaxLength: 64},
+		Training:   runconfig.Training{MaxSteps: 12, BatchSize: 16, MicroBatchSize: 8, LearningRate: 1e-2, MaxGradNorm: 1, LogSteps: 1},
+		Evaluation: runconfig.Evaluation{EverySteps: 6, Samples: 2, MaxNewTokens: 8},
+		Checkpoint: runconfig.Checkpoint{EverySteps: 3},
+		Output:     runconfig.Output{URI: "file://" + out},
+	}
+	c.SetDefaults()
+	return c
+}
+
+func dpoConfig(model, data, out string) *runconfig.RunConfig {
+	c := sftConfig(data, out)
+	c.Method, c.Objective = runconfig.DPO, nil
+	c.Model = runconfig.Model{Source: runconfig.Source{URI: "file://" + model}}
+	c.Training.LearningRate = 1e-3
+	c.SetDefaults()
+	return c
+}
+
+func start(t *testing.T, ctx context.Context, c *runconfig.RunConfig, progress func(runconfig.Progress)) runconfig.Result {
+	t.Helper()
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return run.Run(ctx, c, run.Environment{Now: time.Now, Log: testr.New(t), Version: "test", Progress: progress})
+}
+
+func mustPublish(t *testing.T, c *runconfig.RunConfig) runconfig.Result {
+	t.Helper()
+	r := start(t, t.Context(), c, nil)
+	if r.ExitCode != runconfig.ExitDone || r.Output == nil {
+		t.Fatalf("got exit code %d (%s): %s", r.ExitCode, r.Reason, r.Message)
+	}
+	return r
+}
+
+// TestChain trains SFT, then DPO from its checkpoint, and looks at what each leaves.
+func TestChain(t *testing.T) {
+	dir := t.TempDir()
+	sft, dpo := words(t, dir)
+	first, second := filepath.Join(dir, "sft"), filepath.Join(dir, "dpo")
+	r1 := mustPublish(t, sftConfig(sft, first))
+	if r1.Metrics["eval_loss"] >= math.Log(280)-1 {
+		t.Errorf("SFT: held-out loss %.3f hardly fell from ln 280 = %.3f", r1.Metrics["eval_loss"], math.Log(280))
+	}
+	c := dpoConfig(first, dpo, second)
+	c.Model.Digest = r1.Output.Digest
+	r2 := mustPublish(t, c)
+	if r2.Metrics["eval_rewards/accuracies"] < 0.9 {
+		t.Errorf("DPO: held-out accuracy %.2f", r2.Metrics["eval_rewards/accuracies"])
+	}
+	if r2.Metrics["eval_kl"] <= 0 {
+		t.Errorf("DPO: got KL %g, want more than 0 after training", r2.Metrics["eval_kl"])
+	}
+	m, err := checkpoint.Verify(second, r2.Output.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Inputs[0].Digest != r1.Output.Digest {
+		t.Errorf("lineage: got %+v, want the SFT checkpoint %s", m.Inputs, r1.Output.Digest)
+	}
+	rows := history(t, second)
+	if rows[0].Step != 0 || math.Abs(rows[0].Values["eval_loss"]-math.Ln2) > 1e-6 {
+		t.Errorf("DPO before the first step: got %+v, want eval_loss ln 2", rows[0])
+	}
+	for _, name := range []string{"report.html", "result.json", "metrics.jsonl", "tb"} {
+		if _, err := os.Stat(filepath.Join(second, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(second, "state")); err == nil {
+		t.Error("resume state is left behind a published checkpoint")
+	}
+	again := start(t, t.Context(), c, nil)
+	if !again.Adopted || again.Output.Digest != r2.Output.Digest {
+		t.Errorf("second run of the same hash: got %+v, want the checkpoint adopted", again)
+	}
+}
+
+func history(t *testing.T, dir string) []metrics.Row {
+	t.Helper()
+	r, err := metrics.New(metrics.Options{Dir: dir, Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	rows, err := r.History()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// TestResume stops at every step in turn; each end is the undisturbed run's, bit for bit.
+func TestResume(t *testing.T) {
+	dir := t.TempDir()
+	sft, dpo := words(t, dir)
+	base := filepath.Join(dir, "base")
+	for _, method := range []struct {
+		name   string
+		config func(out string) *runconfig.RunConfig
+	}{
+		{"SFT", func(out string) *runconfig.RunConfig { return sftConfig(sft, out) }},
+		{"DPO", func(out string) *runconfig.RunConfig { return dpoConfig(base, dpo, out) }},
+		{"DPO precomputed", func(out string) *runconfig.RunConfig {
+			c := dpoConfig(base, dpo, out)
+			c.Objective.PrecomputeReference = true
+			return c
+		}},
+	} {
+		t.Run(method.name, func(t *testing.T) {
+			straight := filepath.Join(t.TempDir(), "straight")
+			want := mustPublish(t, method.config(straight)).Output.Digest
+			if method.name == "SFT" {
+				if err := os.Rename(straight, base); err != nil {
+					t.Fatal(err)
+				}
+				straight = base
+			}
+			for _, stop := range []int{1, 4, 11} {
+				out := filepath.Join(t.TempDir(), "stopped")
+				ctx, cancel := context.WithCancel(t.Context())
+				r := start(t, ctx, method.config(out), func(p runconfig.Progress) {
+					if p.Step >= stop {
+						cancel()
+					}
+				})
+				if r.ExitCode != runconfig.ExitTerminated || r.Reason != runconfig.ReasonInterrupted {
+					t.Fatalf("stopped at %d: got %+v, want exit code 143", stop, r)
+				}
+				var resumed int
+				r = start(t, t.Context(), method.config(out), func(p runconfig.Progress) { resumed = max(resumed, p.ResumedFrom) })
+				if resumed != stop {
+					t.Errorf("resumed from step %d, want %d", resumed, stop)
+				}
+				if r.Output == nil || r.Output.Digest != want {
+					t.Errorf("stopped at %d: got %+v, want digest %s", stop, r, want)
+				}
+				if got, want := len(history(t, out)), len(history(t, straight)); got != want {
+					t.Errorf("stopped at %d: history has %d rows, the straight run's %d", stop, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestMicroBatches: a split of the batch changes nothing but the order of additions.
+func TestMicroBatches(t *testing.T) {
+	dir := t.TempDir()
+	sft, dpo := words(t, dir)
+	base := filepath.Join(dir, "base")
+	for _, method := range []runconfig.Method{runconfig.SFT, runconfig.DPO} {
+		var want []metrics.Row
+		for _, micro := range []int{16, 8, 1} {
+			out := filepath.Join(dir, fmt.Sprint(method, micro))
+			c := sftConfig(sft, out)
+			if method == runconfig.DPO {
+				c = dpoConfig(base, dpo, out)
+			}
+			c.Training.MicroBatchSize, c.Training.Precision = micro, "float64"
+			mustPublish(t, c)
+			rows := history(t, out)
+			if micro == 16 {
+				want = rows
+				if method == runconfig.SFT {
+					c.Training.Precision, c.Output.URI = "float32", "file://"+base
+					mustPublish(t, c)
+				}
+				continue
+			}
+			for i, row := range rows {
+				for _, name := range []string{"loss", "grad_norm", "eval_loss"} {
+					if a, b := row.Values[name], want[i].Values[name]; math.Abs(a-b) > 1e-9 {
+						t.Errorf("%s, step %d, micro-batch %d: %s is %.12f, with 16 it is %.12f", method, row.Step, micro, name, a, b)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	dir := t.TempDir()
+	sft, dpo := words(t, dir)
+	good := mustPublish(t, sftConfig(sft, filepath.Join(dir, "base")))
+	text, err := os.ReadFile(sft)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		config       func(c *runconfig.RunConfig)
+		reason, says string
+	}{
+		"bad line": {func(c *runconfig.RunConfig) {
+			c.Data.Train[0].URI = "file://" + write(t, dir, "bad.jsonl", string(text)+"{\"prompt\": \n")
+		}, runconfig.ReasonInvalidData, "bad.jsonl:201"},
+		"missing column": {func(c *runconfig.RunConfig) {
+			c.Data.Train[0].URI = "file://" + write(t, dir, "missing.jsonl", string(text)+"{\"prompt\": \"x\"}\n")
+		}, runconfig.ReasonInvalidData, "missing.jsonl:201: completion"},
+		"no file": {func(c *runconfig.RunConfig) { c.Data.Train[0].URI = "file:///nowhere.jsonl" }, runconfig.ReasonInvalidData, "data.train[0].uri"},
+		"wrong digest of data": {func(c *runconfig.RunConfig) { c.Data.Train[0].Digest = "sha256:" + strings.Repeat("0", 64) },
+			runconfig.ReasonDigestMismatch, "data.train[0].digest"},
+		"wrong digest of model": {func(c *runconfig.RunConfig) {
+			*c = *dpoConfig(filepath.Join(dir, "base"), dpo, filepath.Join(dir, "out"))
+			c.Model.Digest = "sha256:" + strings.Repeat("0", 64)
+		}, runconfig.ReasonDigestMismatch, "model"},
+		"changed weights": {func(c *runconfig.RunConfig) {
+			*c = *dpoConfig(filepath.Join(dir, "changed"), dpo, filepath.Join(dir, "out"))
+			if err := os.CopyFS(filepath.Join(dir, "changed"), os.DirFS(filepath.Join(dir, "base"))); err != nil {
+				t.Fatal(err)
+			}
+			write(t, filepath.Join(dir, "changed"), "config.json", "{}")
+			c.Model.Digest = good.Output.Digest
+		}, runconfig.ReasonDigestMismatch, "config.json"},
+		"not a preference": {func(c *runconfig.RunConfig) {
+			*c = *dpoConfig(filepath.Join(dir, "base"), sft, filepath.Join(dir, "out"))
+		}, runconfig.ReasonInvalidData, "sft.jsonl:1"},
+		"architecture": {func(c *runconfig.RunConfig) { c.Model.Init["num_key_value_heads"] = 3 }, runconfig.ReasonInvalidConfig, "num_key_value_heads"},
+		"another run's folder": {func(c *runconfig.RunConfig) { c.Output.URI, c.Seed = "file://"+filepath.Join(dir, "base"), 2 },
+			runconfig.ReasonInvalidConfig, "output.uri"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := sftConfig(sft, filepath.Join(t.TempDir(), "out"))
+			test.config(c)
+			r := start(t, t.Context(), c, func(p runconfig.Progress) {
+				if p.Step > 0 {
+					t.Error("found only after training began")
+				}
+			})
+			if r.ExitCode != runconfig.ExitInvalid || r.Reason != test.reason || !strings.Contains(r.Message, test.says) {
+				t.Errorf("got %d %s %q, want 2 %s with %q", r.ExitCode, r.Reason, r.Message, test.reason, test.says)
+			}
+		})
+	}
+}
+
+func TestDivergenceStops(t *testing.T) {
+	dir := t.TempDir()
+	sft, _ := words(t, dir)
+	c := sftConfig(sft, filepath.Join(dir, "out"))
+	c.Training.LearningRate, c.Training.MaxGradNorm = 1e30, 0
+	r := start(t, t.Context(), c, nil)
+	if r.ExitCode != runconfig.ExitStopped || r.Reason != runconfig.ReasonDiverged {
+		t.Errorf("got %+v, want exit code 3", r)
+	}
+}

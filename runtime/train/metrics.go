@@ -1,0 +1,44 @@
+package train
+
+import "github.com/alignment-dev/alignment-operator/runtime/tensor"
+
+// Metrics gathers means and totals over the micro-batches of a step or an evaluation.
+type Metrics struct {
+	// Detailed asks for the metrics that cost a pass over the vocabulary: entropy, accuracy.
+	Detailed bool
+
+	sums, weights map[string]float64
+	totals        map[string]float64
+}
+
+func newMetrics(detailed bool) *Metrics {
+	return &Metrics{Detailed: detailed, sums: map[string]float64{}, weights: map[string]float64{}, totals: map[string]float64{}}
+}
+
+// Mean adds the sum of weight values to a mean.
+func (m *Metrics) Mean(name string, sum, weight float64) {
+	m.sums[name] += sum
+	m.weights[name] += weight
+}
+
+// MeanOf adds every element of v to a mean.
+func (m *Metrics) MeanOf(name string, v *tensor.Tensor) {
+	m.Mean(name, v.Detach().Sum().Item(), float64(v.NumElements()))
+}
+
+// Total adds to a count.
+func (m *Metrics) Total(name string, v float64) { m.totals[name] += v }
+
+// Values are the means and counts so far.
+func (m *Metrics) Values() map[string]float64 {
+	out := make(map[string]float64, len(m.sums)+len(m.totals))
+	for k, s := range m.sums {
+		if m.weights[k] > 0 {
+			out[k] = s / m.weights[k]
+		}
+	}
+	for k, v := range m.totals {
+		out[k] = v
+	}
+	return out
+}

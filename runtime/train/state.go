@@ -1,0 +1,127 @@
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
+	"github.com/alignment-dev/alignment-operator/runtime/model"
+	"github.com/alignment-dev/alignment-operator/runtime/optim"
+	"github.com/alignment-dev/alignment-operator/runtime/tensor"
+)
+
+// The files of a state/step-N folder.
+const (
+	policyFile    = "policy.safetensors"
+	optimizerFile = "optimizer.safetensors"
+	trainerFile   = "trainer.json"
+)
+
+// ErrOtherRun is a state that belongs to another run.
+var ErrOtherRun = errors.New("the output folder holds the state of another run")
+
+// trainerState is the rest of what a step depends on. The data cursor is the step itself:
+// the order of examples is a function of seed, epoch and step.
+type trainerState struct {
+	Totals
+	Identity string `json:"identity"`
+}
+
+func (t *Trainer) save() error {
+	params := t.Policy.Parameters()
+	err := checkpoint.SaveState(t.Dir, t.run.Step, t.Config.Checkpoint.KeepLast, func(dir string) error {
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, policyFile), Weights(params), nil); err != nil {
+			return err
+		}
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, optimizerFile), named(t.adamw.State()), nil); err != nil {
+			return err
+		}
+		b, err := json.MarshalIndent(trainerState{t.run, t.Identity}, "", "  ")
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, trainerFile), b, 0o644)
+	})
+	if err != nil {
+		return fmt.Errorf("save state of step %d: %w", t.run.Step, err)
+	}
+	return nil
+}
+
+// restore loads the newest complete state and returns its step, 0 when there is none.
+func (t *Trainer) restore() (int, error) {
+	dir, step, err := checkpoint.NewestState(t.Dir)
+	if err != nil || dir == "" {
+		return 0, err
+	}
+	b, err := os.ReadFile(filepath.Join(dir, trainerFile))
+	if err != nil {
+		return 0, fmt.Errorf("load state %s: %w", dir, err)
+	}
+	var s trainerState
+	if err := json.Unmarshal(b, &s); err != nil {
+		return 0, fmt.Errorf("load state %s: %s: %w", dir, trainerFile, err)
+	}
+	if s.Identity != t.Identity {
+		return 0, fmt.Errorf("load state %s: %w", dir, ErrOtherRun)
+	}
+	if s.TotalSteps != t.run.TotalSteps {
+		return 0, fmt.Errorf("load state %s: %w: it has %d steps, this one %d", dir, ErrOtherRun, s.TotalSteps, t.run.TotalSteps)
+	}
+	if err := load(filepath.Join(dir, policyFile), parameters(t.Policy.Parameters())); err != nil {
+		return 0, err
+	}
+	if err := load(filepath.Join(dir, optimizerFile), t.adamw.State()); err != nil {
+		return 0, err
+	}
+	t.run = s.Totals
+	return step, nil
+}
+
+// Weights are a model's parameters as a safetensors file holds them.
+func Weights(params []model.Parameter) []checkpoint.Tensor { return named(parameters(params)) }
+
+func parameters(params []model.Parameter) []optim.Named {
+	out := make([]optim.Named, len(params))
+	for i, p := range params {
+		out[i] = optim.Named{Name: p.Name, Tensor: p.Tensor}
+	}
+	return out
+}
+
+func named(list []optim.Named) []checkpoint.Tensor {
+	out := make([]checkpoint.Tensor, len(list))
+	for i, n := range list {
+		out[i] = checkpoint.Tensor{Name: n.Name, DType: dtypes[n.Tensor.DType()], Shape: n.Tensor.Shape(), Data: n.Tensor.Bytes()}
+	}
+	return out
+}
+
+// dtypes are safetensors' names of what parameters and optimiser state can be.
+var dtypes = map[tensor.DType]string{
+	tensor.Float64: "F64", tensor.Float32: "F32", tensor.BFloat16: "BF16", tensor.Float16: "F16", tensor.Int64: "I64",
+}
+
+// load copies a safetensors file into tensors that exist.
+func load(path string, into []optim.Named) error {
+	f, err := checkpoint.OpenSafetensors(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, n := range into {
+		stored, err := f.Read(n.Name)
+		if err != nil {
+			return fmt.Errorf("load state %s: %w", path, err)
+		}
+		tensor.Scoped(func() {
+			tensor.NoGrad(func() {
+				n.Tensor.CopyInPlace(tensor.FromBytes(n.Tensor.DType(), stored.Data, stored.Shape...))
+			})
+		})
+	}
+	return nil
+}
