@@ -96,7 +96,7 @@ func (d *DPO) referenceLogps(batch data.Batch) (logps *tensor.Tensor) {
 }
 
 // Evaluate implements Method. Its kl is an estimate of KL(policy || reference) in nats per
-// response: the mean of log policy - log reference over responses sampled from the policy.
+// response, over responses sampled from the policy.
 func (d *DPO) Evaluate() map[string]float64 {
 	values := heldOut(pairLengths(d.Held), d.MicroBatchSize, func(examples []int, m *Metrics) {
 		batch := data.BatchPairs(pick(d.Held, examples), d.Pad)
@@ -132,8 +132,10 @@ func (d *DPO) kl() (float64, bool) {
 		tensor.Scoped(func() {
 			tensor.NoGrad(func() {
 				batch := data.BatchSequences(pick(sampled, micro), d.Pad)
-				ratio := tokenLogps(d.Policy, batch).TokenLogps.Sub(tokenLogps(d.Reference, batch).TokenLogps)
-				m.Mean("kl", ratio.Sum().Item(), float64(batch.Responses))
+				ratio := tokenLogps(d.Policy, batch).TokenLogps.Sub(tokenLogps(d.Reference, batch).TokenLogps) // [n]
+				// Unbiased and never negative, unlike the ratio itself: Schulman, "Approximating KL Divergence", k3.
+				kl := ratio.Neg().Expm1().Add(ratio) // [n]
+				m.Mean("kl", kl.Sum().Item(), float64(batch.Responses))
 			})
 		})
 	}
