@@ -51,6 +51,9 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 
 // pendingMessage is the scheduler's or the kubelet's reason why a pod does not run yet.
 func pendingMessage(pod *corev1.Pod) string {
+	if pod.DeletionTimestamp != nil {
+		return fmt.Sprintf("pod %s is ending", pod.Name)
+	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Message != "" {
 			return cleanText(fmt.Sprintf("pod %s is not scheduled: %s", pod.Name, c.Message))
@@ -59,5 +62,5 @@ func pendingMessage(pod *corev1.Pod) string {
 	if c := container(pod); c != nil && c.State.Waiting != nil && c.State.Waiting.Reason != "" && c.State.Waiting.Reason != "ContainerCreating" {
 		return cleanText(fmt.Sprintf("pod %s waits: %s: %s", pod.Name, c.State.Waiting.Reason, c.State.Waiting.Message))
 	}
-	return fmt.Sprintf("pod %s is starting", pod.Name)
+	return "the pod is starting"
 }

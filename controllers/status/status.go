@@ -104,17 +104,17 @@ func (n *next) beforeRun() {
 
 // run has a Job: pending, running or ended.
 func (n *next) run() {
-	hash := n.o.Job.Annotations[desired.AnnotationRunHash]
-	if n.RunHash != hash {
-		n.Progress, n.Metrics = nil, nil // of another run
+	if !n.o.Job.CreationTimestamp.Equal(n.StartTime) {
+		n.Progress, n.Metrics, n.Attempts = nil, nil, 0 // of another run
 	}
-	n.RunHash = hash
+	n.RunHash = n.o.Job.Annotations[desired.AnnotationRunHash]
 	n.RunGeneration, _ = strconv.ParseInt(n.o.Job.Annotations[desired.AnnotationGeneration], 10, 64)
 	if len(n.frozenInputs()) > 0 {
 		n.Inputs = n.frozenInputs()
 	}
 	n.StartTime = n.o.Job.CreationTimestamp.DeepCopy()
-	n.Attempts = n.o.Job.Status.Failed + n.o.Job.Status.Active + n.o.Job.Status.Succeeded
+	// A pod that has ended is for a moment neither active nor failed; attempts are never fewer.
+	n.Attempts = max(1, n.Attempts, n.o.Job.Status.Failed+n.o.Job.Status.Active+n.o.Job.Status.Succeeded)
 	n.resolved()
 	for _, c := range n.o.Job.Status.Conditions {
 		if c.Status != corev1.ConditionTrue {
@@ -151,7 +151,7 @@ func (n *next) inFlight() {
 	case pod == nil && n.o.Job.Status.Failed > 0:
 		n.going(v1alpha1.PhasePending, v1alpha1.ReasonRestarting, n.retryMessage(nil))
 	case pod == nil:
-		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "the pod is being created")
+		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "the pod is starting")
 	case Running(pod):
 		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("pod %s is training", pod.Name))
 		n.progress()
