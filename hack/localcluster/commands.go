@@ -46,7 +46,7 @@ func upCommand(o *options) *cobra.Command {
 	}
 	cmd.Flags().IntVar(&config.Nodes, "nodes", 1, fmt.Sprintf("kubelets, each with a containerd of its own (at most %d)", cluster.MaxNodes))
 	cmd.Flags().IntVar(&config.GPUs, "gpus", 0, "imaginary nvidia.com/gpu devices per node")
-	cmd.Flags().IntVar(&config.Port, "port", 16443, "port of the API server on 127.0.0.1")
+	cmd.Flags().IntVar(&config.Port, "port", 0, "port of the API server on 127.0.0.1 (default 16443, a further cluster's 16444, ...)")
 	return cmd
 }
 

@@ -103,11 +103,13 @@ A first build takes five to ten minutes on two cores and is kept; then "up" take
   export KUBECONFIG=$(localcluster kubeconfig)   or use any other client
   localcluster down                              take it down
 
-Pods reach the host at 10.88.7.2, and the host reaches pods and Services at their own addresses.
+Pods reach the host at 10.88.7.2, and the host reaches pods and Services at their own addresses. Clusters
+of different state folders can run at once; the second has 10.88.8.0/24, and so on.
 Claims are served by the StorageClass "local" (folders, any access mode, any user), or "local-memory"
 (as large as claimed and not a byte larger). NetworkPolicy is not enforced, and there are no host ports.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		TraverseChildren: true, // else flags before "kubectl" would be kubectl's
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {

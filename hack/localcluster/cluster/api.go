@@ -37,13 +37,11 @@ func (l Layout) api(server string) (*api, error) {
 	return &api{server: server, client: &http.Client{Transport: transport, Timeout: 10 * time.Second}}, nil
 }
 
-func (l Layout) insideAPI() (*api, error) {
-	return l.api(fmt.Sprintf("https://%s:%d", network.Gateway, apiPort))
-}
+// The API server has one address for the machine and one for the host.
 
-func (l Layout) hostAPI(port int) (*api, error) {
-	return l.api(fmt.Sprintf("https://127.0.0.1:%d", port))
-}
+func (c Config) insideServer() string  { return "https://" + c.insideAddress() }
+func (c Config) insideAddress() string { return fmt.Sprintf("%s:%d", c.network().Gateway, apiPort) }
+func (c Config) hostServer() string    { return fmt.Sprintf("https://127.0.0.1:%d", c.Port) }
 
 // do sends body, which may be nil, and decodes the answer into result, which may be nil too.
 func (a *api) do(ctx context.Context, method, path string, body []byte, result any) error {

@@ -7,12 +7,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/alignment-dev/alignment-operator/hack/localcluster/machine"
 	"github.com/alignment-dev/alignment-operator/hack/localcluster/supervise"
 )
 
@@ -36,11 +39,11 @@ func Boot(ctx context.Context, l Layout, listener net.Listener, report io.WriteC
 		return err
 	}
 	go http.Serve(control, group.Handler())
-	go forward(listener, fmt.Sprintf("%s:%d", network.Gateway, apiPort))
+	go forward(listener, config.insideAddress())
 
 	booting, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
-	boot := booter{l, config, group, report}
+	boot := booter{Layout: l, config: config, group: group, report: report}
 	if err := boot.run(booting); err != nil {
 		fmt.Fprintf(report, "error: %v\n", err)
 		return err
@@ -48,6 +51,7 @@ func Boot(ctx context.Context, l Layout, listener net.Listener, report io.WriteC
 	fmt.Fprintln(report, "ready")
 	report.Close()
 	<-ctx.Done()
+	runtime.KeepAlive(boot) // with it, the nodes' namespaces, which programs that are started again enter
 	return nil
 }
 
@@ -56,6 +60,7 @@ type booter struct {
 	config Config
 	group  *supervise.Group
 	report io.Writer
+	nodes  []namespace
 }
 
 func (b *booter) run(ctx context.Context) error {
@@ -65,13 +70,20 @@ func (b *booter) run(ctx context.Context) error {
 	if err := b.shareVolumes(); err != nil {
 		return err
 	}
-	// The control plane takes longest; the nodes' mounts and images get ready beside it.
-	if err := errors.Join(b.group.Start(b.etcdProgram(b.config.Binaries)), b.group.Start(b.apiserver(b.config.Binaries))); err != nil {
+	for _, n := range b.Layout.nodes(b.config) {
+		file, err := n.makeNamespace()
+		if err != nil {
+			return err
+		}
+		b.nodes = append(b.nodes, namespace{n, file})
+	}
+	// The control plane takes longest; the nodes' runtimes get ready beside it.
+	if err := errors.Join(b.group.Start(b.etcdProgram(b.config.Binaries)), b.group.Start(b.apiserver(b.config))); err != nil {
 		return err
 	}
 	runtimes := make(chan error, 1)
 	go func() { runtimes <- b.startRuntimes(ctx) }()
-	api, err := b.insideAPI()
+	api, err := b.api(b.config.insideServer())
 	if err != nil {
 		return err
 	}
@@ -88,7 +100,7 @@ func (b *booter) run(ctx context.Context) error {
 		b.controllerManager(b.config.Binaries), b.scheduler(b.config.Binaries),
 		b.proxy(b.config.Binaries), b.dns(b.config.Binaries), b.provisioner(b.config.Binaries),
 	}
-	for _, n := range b.nodes(b.config.Nodes) {
+	for _, n := range b.nodes {
 		programs = append(programs, n.kubelet(b.config.Binaries))
 		if b.config.GPUs > 0 {
 			programs = append(programs, n.fakeGPU(b.config.Binaries, b.config.GPUs))
@@ -137,18 +149,19 @@ func dnsReady(ctx context.Context) error {
 
 // connect puts the cable to the host on the bridge that the pods will be on, and the nodes' addresses.
 func (b *booter) connect(ctx context.Context) error {
-	address := func(ip string) []string {
-		return []string{"address", "add", fmt.Sprintf("%s/%d", ip, network.Subnet.Bits()), "dev", bridge}
+	network := b.config.network()
+	address := func(ip netip.Addr) []string {
+		return []string{"address", "add", netip.PrefixFrom(ip, network.Subnet.Bits()).String(), "dev", bridge}
 	}
 	commands := [][]string{
 		{"link", "set", "lo", "up"},
 		{"link", "add", bridge, "type", "bridge"},
-		{"link", "set", network.Uplink, "master", bridge},
-		{"link", "set", network.Uplink, "up"},
+		{"link", "set", machine.Uplink, "master", bridge},
+		{"link", "set", machine.Uplink, "up"},
 		{"link", "set", bridge, "up"},
-		address(network.Gateway.String()),
+		address(network.Gateway),
 	}
-	for _, n := range b.nodes(b.config.Nodes) {
+	for _, n := range b.Layout.nodes(b.config) {
 		commands = append(commands, address(n.Address()))
 	}
 	commands = append(commands, []string{"route", "add", "default", "via", network.Host.String(), "dev", bridge})
@@ -173,22 +186,18 @@ func (b *booter) shareVolumes() error {
 
 // startRuntimes starts every node's containerd and gives it the image of pod sandboxes.
 func (b *booter) startRuntimes(ctx context.Context) error {
-	nodes := b.nodes(b.config.Nodes)
-	errs := make(chan error, len(nodes))
-	for _, n := range nodes {
+	errs := make(chan error, len(b.nodes))
+	for _, n := range b.nodes {
 		go func() { errs <- b.startRuntime(ctx, n) }()
 	}
 	var all []error
-	for range nodes {
+	for range b.nodes {
 		all = append(all, <-errs)
 	}
 	return errors.Join(all...)
 }
 
-func (b *booter) startRuntime(ctx context.Context, n node) error {
-	if err := n.makeNamespace(); err != nil {
-		return err
-	}
+func (b *booter) startRuntime(ctx context.Context, n namespace) error {
 	if err := b.group.Start(n.containerd()); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/alignment-dev/alignment-operator/hack/localcluster/supervise"
 )
@@ -28,14 +29,14 @@ func (l Layout) etcdProgram(b Binaries) supervise.Program {
 	}}
 }
 
-func (l Layout) apiserver(b Binaries) supervise.Program {
+func (l Layout) apiserver(config Config) supervise.Program {
 	return supervise.Program{Name: "kube-apiserver", Args: []string{
-		b.Kubernetes, "kube-apiserver", "--etcd-servers=" + etcdURL,
-		fmt.Sprintf("--secure-port=%d", apiPort), "--advertise-address=" + network.Gateway.String(),
+		config.Binaries.Kubernetes, "kube-apiserver", "--etcd-servers=" + etcdURL,
+		fmt.Sprintf("--secure-port=%d", apiPort), "--advertise-address=" + config.network().Gateway.String(),
 		"--tls-cert-file=" + l.pki("kube-apiserver.crt"), "--tls-private-key-file=" + l.pki("kube-apiserver.key"),
 		"--client-ca-file=" + l.pki("ca.crt"),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
-		"--service-cluster-ip-range=" + network.Services.String(), "--allow-privileged=true",
+		"--service-cluster-ip-range=" + config.network().Services.String(), "--allow-privileged=true",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file=" + l.pki("service-accounts.pub"),
 		"--service-account-signing-key-file=" + l.pki("service-accounts.key"),
@@ -80,21 +81,28 @@ func (l Layout) provisioner(b Binaries) supervise.Program {
 	}}
 }
 
+// namespace is a node with the file of its mount namespace open.
+type namespace struct {
+	node
+	file *os.File
+}
+
 // inside runs a program where the node's folders are mounted.
-func (n node) inside(name string, args ...string) supervise.Program {
-	return supervise.Program{Name: n.program(name), Args: append([]string{"nsenter", "--mount=" + n.Namespace()}, args...)}
+func (n namespace) inside(name string, args ...string) supervise.Program {
+	path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.file.Fd())
+	return supervise.Program{Name: n.program(name), Args: append([]string{"nsenter", "--mount=" + path}, args...)}
 }
 
-func (n node) containerd() supervise.Program {
-	return n.inside("containerd", "containerd", "--config", n.file("containerd.toml"))
+func (n namespace) containerd() supervise.Program {
+	return n.inside("containerd", "containerd", "--config", n.config("containerd.toml"))
 }
 
-func (n node) kubelet(b Binaries) supervise.Program {
+func (n namespace) kubelet(b Binaries) supervise.Program {
 	return n.inside("kubelet", b.Kubernetes, "kubelet",
-		"--config="+n.file("kubelet.yaml"), "--kubeconfig="+n.file("kubelet.kubeconfig"),
-		"--hostname-override="+n.Name(), "--node-ip="+n.Address())
+		"--config="+n.config("kubelet.yaml"), "--kubeconfig="+n.config("kubelet.kubeconfig"),
+		"--hostname-override="+n.Name(), "--node-ip="+n.Address().String())
 }
 
-func (n node) fakeGPU(b Binaries, count int) supervise.Program {
+func (n namespace) fakeGPU(b Binaries, count int) supervise.Program {
 	return n.inside("fakegpu", b.Kubernetes, "fakegpu", fmt.Sprintf("--count=%d", count))
 }

@@ -13,7 +13,8 @@ import (
 type Config struct {
 	Nodes    int      `json:"nodes"`
 	GPUs     int      `json:"gpus"` // imaginary ones, per node
-	Port     int      `json:"port"` // of the API server on the host's loopback interface
+	Port     int      `json:"port"` // of the API server on the host's loopback interface; 0 in a request: the usual
+	Slot     int      `json:"slot"` // which network it has; chosen by Up
 	Binaries Binaries `json:"binaries"`
 }
 
@@ -25,19 +26,24 @@ func (c Config) Validate() error {
 	if c.GPUs < 0 {
 		return fmt.Errorf("%d GPUs: want 0 or more", c.GPUs)
 	}
-	if c.Port < 1 || c.Port > 65535 {
-		return fmt.Errorf("port %d: want 1 to 65535", c.Port)
+	if c.Port < 0 || c.Port > 65535 {
+		return fmt.Errorf("port %d: want 1 to 65535, or 0 for the usual", c.Port)
 	}
 	return nil
 }
 
 func (c Config) String() string {
-	return fmt.Sprintf("%d node(s), %d GPU(s) each, port %d", c.Nodes, c.GPUs, c.Port)
+	text := fmt.Sprintf("%d node(s), %d GPU(s) each", c.Nodes, c.GPUs)
+	if c.Port != 0 {
+		text += fmt.Sprintf(", port %d", c.Port)
+	}
+	return text
 }
 
-// sameShape ignores the binaries: a cluster that runs is not restarted because they were built anew.
-func (c Config) sameShape(other Config) bool {
-	return c.Nodes == other.Nodes && c.GPUs == other.GPUs && c.Port == other.Port
+// satisfies tells whether a running cluster is what was asked for. It ignores the binaries: a cluster is not
+// restarted because they were built anew.
+func (c Config) satisfies(asked Config) bool {
+	return c.Nodes == asked.Nodes && c.GPUs == asked.GPUs && (asked.Port == 0 || c.Port == asked.Port)
 }
 
 // readConfig returns the configuration of the cluster in the folder; fs.ErrNotExist is in its error when there is none.
@@ -62,7 +68,7 @@ func (l Layout) claim(config Config) error {
 	}
 	for _, entry := range entries {
 		path := filepath.Join(string(l), entry.Name())
-		if path != l.logs() && path != l.lock() {
+		if path != l.logs() {
 			return fmt.Errorf("state folder %s holds %s, which is not a cluster's", l, entry.Name())
 		}
 	}
@@ -84,7 +90,7 @@ func (l Layout) write(config Config, files map[string][]byte) error {
 		}
 	}
 	dirs := []string{l.etcd(), l.ipam()}
-	for _, n := range l.nodes(config.Nodes) {
+	for _, n := range l.nodes(config) {
 		for _, mount := range n.mounts() {
 			dirs = append(dirs, mount.source)
 		}

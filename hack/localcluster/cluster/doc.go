@@ -10,5 +10,7 @@
 //	10.88.7.32..  pods, of all nodes
 //	10.96.0.0/16  Services, through kube-proxy in the machine
 //
+// A second cluster on the host has the next subnet (10.88.8.0/24, 10.97.0.0/16), and so on.
+//
 // It must not know how its programs are built.
 package cluster

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/alignment-dev/alignment-operator/hack/localcluster/pki"
@@ -25,7 +24,7 @@ func (l Layout) identityFiles(config Config, now time.Time) (map[string][]byte, 
 		return pair, err
 	}
 	if _, err := leaf("kube-apiserver", pki.Subject{User: "kube-apiserver", Hosts: []string{
-		"localhost", "127.0.0.1", network.Gateway.String(), apiAddress,
+		"localhost", "127.0.0.1", config.network().Gateway.String(), config.apiService().String(),
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
 	}}); err != nil {
 		return nil, err
@@ -34,7 +33,7 @@ func (l Layout) identityFiles(config Config, now time.Time) (map[string][]byte, 
 		return nil, err
 	}
 
-	inside := fmt.Sprintf("https://%s:%d", network.Gateway, apiPort)
+	inside := config.insideServer()
 	kubeconfig := func(path, server string, pair pki.Pair, user string) error {
 		content, err := render("kubeconfig", map[string]any{"Server": server, "CA": authority.Cert, "Cert": pair.Cert, "Key": pair.Key, "User": user})
 		files[path] = content
@@ -54,21 +53,21 @@ func (l Layout) identityFiles(config Config, now time.Time) (map[string][]byte, 
 			return nil, err
 		}
 		if name == "admin" {
-			if err := kubeconfig(l.Kubeconfig(), fmt.Sprintf("https://127.0.0.1:%d", config.Port), pair, name); err != nil {
+			if err := kubeconfig(l.Kubeconfig(), config.hostServer(), pair, name); err != nil {
 				return nil, err
 			}
 		}
 	}
-	for _, n := range l.nodes(config.Nodes) {
+	for _, n := range l.nodes(config) {
 		user, groups := "system:node:"+n.Name(), []string{"system:nodes"}
 		pair, err := leaf(n.program("node"), pki.Subject{User: user, Groups: groups})
 		if err != nil {
 			return nil, err
 		}
-		if err := kubeconfig(n.file("kubelet.kubeconfig"), inside, pair, n.Name()); err != nil {
+		if err := kubeconfig(n.config("kubelet.kubeconfig"), inside, pair, n.Name()); err != nil {
 			return nil, err
 		}
-		if _, err := leaf(n.program("kubelet"), pki.Subject{User: user, Groups: groups, Hosts: []string{n.Name(), n.Address()}}); err != nil {
+		if _, err := leaf(n.program("kubelet"), pki.Subject{User: user, Groups: groups, Hosts: []string{n.Name(), n.Address().String()}}); err != nil {
 			return nil, err
 		}
 	}

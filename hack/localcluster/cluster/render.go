@@ -37,6 +37,7 @@ type Tools struct {
 
 // configFiles renders the configuration of every component, by path. Nameservers are the host's.
 func (l Layout) configFiles(config Config, tools Tools, nameservers []string) (map[string][]byte, error) {
+	network := config.network()
 	files := map[string][]byte{
 		l.etc("resolv.conf"): resolvConf(nameservers),
 	}
@@ -47,11 +48,12 @@ func (l Layout) configFiles(config Config, tools Tools, nameservers []string) (m
 	}
 	if err := add(l.etc("cni/localcluster.conflist"), "cni.conflist", map[string]any{
 		"Bridge": bridge, "IPAM": l.ipam(), "Subnet": network.Subnet, "Gateway": network.Gateway, "Host": network.Host, "Services": network.Services,
+		"FirstPod": hostNumber(network.Subnet, 32),
 	}); err != nil {
 		return nil, err
 	}
 	if err := add(l.etc("kube-proxy.yaml"), "kube-proxy.yaml", map[string]any{
-		"Kubeconfig": l.etc("kube-proxy.kubeconfig"), "NodeName": l.nodes(1)[0].Name(),
+		"Kubeconfig": l.etc("kube-proxy.kubeconfig"), "NodeName": l.nodes(config)[0].Name(),
 	}); err != nil {
 		return nil, err
 	}
@@ -63,14 +65,14 @@ func (l Layout) configFiles(config Config, tools Tools, nameservers []string) (m
 	if err := add(l.etc("storage.yaml"), "storage.yaml", nil); err != nil {
 		return nil, err
 	}
-	for _, n := range l.nodes(config.Nodes) {
-		if err := add(n.file("containerd.toml"), "containerd.toml", map[string]any{
+	for _, n := range l.nodes(config) {
+		if err := add(n.config("containerd.toml"), "containerd.toml", map[string]any{
 			"Node": n, "ContainerdRoot": n.dir("containerd"), "PauseImage": pauseTag,
 			"CNIPlugins": tools.CNIPlugins, "CNIConfig": l.etc("cni"), "Runc": tools.Runc,
 		}); err != nil {
 			return nil, err
 		}
-		if err := add(n.file("kubelet.yaml"), "kubelet.yaml", map[string]any{
+		if err := add(n.config("kubelet.yaml"), "kubelet.yaml", map[string]any{
 			"Node": n, "CA": l.pki("ca.crt"), "ServingCert": l.pki(n.program("kubelet") + ".crt"), "ServingKey": l.pki(n.program("kubelet") + ".key"),
 			"Gateway": network.Gateway, "ResolvConf": l.etc("resolv.conf"),
 		}); err != nil {

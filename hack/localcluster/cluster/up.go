@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/alignment-dev/alignment-operator/hack/localcluster/image"
@@ -38,7 +36,7 @@ func (u Launcher) Up(ctx context.Context, config Config) error {
 	if err := config.Validate(); err != nil {
 		return err
 	}
-	if err := u.checkFolder(); err != nil {
+	if err := u.checkFolder(config); err != nil {
 		return err
 	}
 	unlock, err := u.lock()
@@ -47,7 +45,7 @@ func (u Launcher) Up(ctx context.Context, config Config) error {
 	}
 	defer unlock()
 
-	running, err := u.Layout.machine(0).Running()
+	running, err := u.Layout.Running()
 	if err != nil {
 		return err
 	}
@@ -82,7 +80,7 @@ func (u Launcher) Down(ctx context.Context) error {
 }
 
 func (u Launcher) clear(ctx context.Context) error {
-	if err := u.Layout.machine(0).Stop(ctx); err != nil {
+	if err := (machine.Machine{Dir: string(u.Layout)}).Stop(ctx); err != nil {
 		return err
 	}
 	if err := u.Layout.remove(); err != nil {
@@ -91,14 +89,16 @@ func (u Launcher) clear(ctx context.Context) error {
 	return nil
 }
 
-func (u Launcher) checkFolder() error {
+func (u Launcher) checkFolder(config Config) error {
 	dir := string(u.Layout)
 	if len(dir) > maxStatePath {
 		return fmt.Errorf("state folder %s: its path is too long for Unix sockets below it (%d bytes, at most %d)", dir, len(dir), maxStatePath)
 	}
-	for _, hidden := range append(u.Layout.machine(0).Mounts, "/run", "/var/run", "/proc") {
-		if dir == hidden || strings.HasPrefix(dir, hidden+"/") {
-			return fmt.Errorf("state folder %s: the cluster mounts something of its own at %s", dir, hidden)
+	for _, hidden := range append(hiddenFolders, "/var/run", "/proc") {
+		for _, path := range []string{dir, config.Binaries.Kubernetes} {
+			if path == hidden || strings.HasPrefix(path, hidden+"/") {
+				return fmt.Errorf("%s: nodes do not see what is in %s; choose another folder with --state or --cache", path, hidden)
+			}
 		}
 	}
 	return os.MkdirAll(u.Layout.logs(), 0o755)
@@ -106,15 +106,10 @@ func (u Launcher) checkFolder() error {
 
 // lock keeps two launchers from working on one folder at a time.
 func (u Launcher) lock() (unlock func(), err error) {
-	file, err := os.OpenFile(u.Layout.lock(), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
+	if err := os.MkdirAll(string(u.Layout), 0o755); err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("lock %s: %w", u.Layout, err)
-	}
-	return func() { file.Close() }, nil
+	return lockPath(string(u.Layout))
 }
 
 // verify checks a running cluster against what was asked for.
@@ -123,12 +118,12 @@ func (u Launcher) verify(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	if !actual.sameShape(config) {
+	if !actual.satisfies(config) {
 		return fmt.Errorf("a cluster of %s is up, not of %s: take it down first", actual, config)
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	api, err := u.Layout.hostAPI(actual.Port)
+	api, err := u.Layout.api(actual.hostServer())
 	if err != nil {
 		return err
 	}
@@ -151,29 +146,7 @@ func (u Launcher) verify(ctx context.Context, config Config) error {
 
 // start makes everything from nothing.
 func (u Launcher) start(ctx context.Context, config Config, start time.Time) error {
-	l := u.Layout
-	if err := network.CheckFree(); err != nil {
-		return err
-	}
-	address := fmt.Sprintf("127.0.0.1:%d", config.Port)
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return fmt.Errorf("the API server needs %s, which another program holds (choose with --port): %w", address, err)
-	}
-	defer listener.Close()
-	listening, err := listener.(*net.TCPListener).File()
-	if err != nil {
-		return err
-	}
-	defer listening.Close()
-
-	if err := l.clearLogs(); err != nil {
-		return err
-	}
-	if err := l.claim(config); err != nil {
-		return err
-	}
-	if err := u.writeFiles(config); err != nil {
+	if err := u.Layout.clearLogs(); err != nil {
 		return err
 	}
 	reading, report, err := os.Pipe()
@@ -181,15 +154,53 @@ func (u Launcher) start(ctx context.Context, config Config, start time.Time) err
 		return err
 	}
 	defer reading.Close()
-	// Closing wakes the reader below when ctx ends.
-	stop := context.AfterFunc(ctx, func() { reading.Close() })
-	defer stop()
-	err = l.machine(config.Nodes).Start(ctx, []string{BootCommand, string(l)}, []*os.File{report, listening})
+	err = u.startMachine(ctx, config, report)
 	report.Close()
 	if err != nil {
 		return err
 	}
+	// Closing wakes the reader below when ctx ends.
+	stop := context.AfterFunc(ctx, func() { reading.Close() })
+	defer stop()
 	return u.follow(ctx, reading, start)
+}
+
+// startMachine chooses a network, writes all files and starts the machine.
+func (u Launcher) startMachine(ctx context.Context, config Config, report *os.File) error {
+	unlock, err := lockHost()
+	if err != nil {
+		return err
+	}
+	defer unlock() // the network is taken once the machine has started
+	if config.Slot, err = firstFreeSlot(); err != nil {
+		return err
+	}
+	if config.Port == 0 {
+		config.Port = defaultPort + config.Slot
+	}
+	listener, err := listen(config.Port)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	listening, err := listener.File()
+	if err != nil {
+		return err
+	}
+	defer listening.Close()
+
+	if err := u.Layout.claim(config); err != nil {
+		return err
+	}
+	if err := u.writeFiles(config); err != nil {
+		return err
+	}
+	var cgroups []string
+	for _, n := range u.Layout.nodes(config) {
+		cgroups = append(cgroups, n.cgroup())
+	}
+	m := machine.Machine{Dir: string(u.Layout)}
+	return m.Start(ctx, config.network(), cgroups, []string{BootCommand, string(u.Layout)}, []*os.File{report, listening})
 }
 
 func (u Launcher) writeFiles(config Config) error {

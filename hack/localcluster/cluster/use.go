@@ -46,7 +46,7 @@ func (l Layout) Status(ctx context.Context) (Status, error) {
 	if status.Programs, err = l.Programs().List(ctx); err != nil {
 		return Status{}, err
 	}
-	api, err := l.hostAPI(config.Port)
+	api, err := l.api(config.hostServer())
 	if err != nil {
 		return Status{}, err
 	}
@@ -65,7 +65,7 @@ func (l Layout) Load(ctx context.Context, archives []string) error {
 		return err
 	}
 	for _, archive := range archives {
-		for _, n := range l.nodes(config.Nodes) {
+		for _, n := range l.nodes(config) {
 			if err := n.load(ctx, archive); err != nil {
 				return err
 			}
@@ -100,7 +100,7 @@ func (l Layout) kubeletOf(number int) (string, error) {
 	if number < 1 || number > config.Nodes {
 		return "", fmt.Errorf("node %d: the cluster has nodes 1 to %d", number, config.Nodes)
 	}
-	return node{l, number}.program("kubelet"), nil
+	return l.nodes(config)[number-1].program("kubelet"), nil
 }
 
 // Kubectl is the program and first arguments to run kubectl on the cluster with.

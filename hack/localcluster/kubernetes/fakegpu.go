@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -35,6 +36,11 @@ func runFakeGPU(ctx context.Context, args []string) error {
 		return err
 	}
 
+	// A kubelet that starts clears the folder and then makes its own socket: ours must come after that.
+	kubeletSocket := filepath.Join(*dir, "kubelet.sock")
+	if err := waitForFile(ctx, kubeletSocket); err != nil {
+		return err
+	}
 	const endpoint = "fakegpu.sock"
 	socket := filepath.Join(*dir, endpoint)
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -51,7 +57,7 @@ func runFakeGPU(ctx context.Context, args []string) error {
 	go func() { served <- server.Serve(listener) }()
 	defer server.Stop()
 
-	if err := register(ctx, filepath.Join(*dir, "kubelet.sock"), endpoint, *resource); err != nil {
+	if err := register(ctx, kubeletSocket, endpoint, *resource); err != nil {
 		return err
 	}
 	fmt.Printf("registered %d x %s\n", *count, *resource)
@@ -62,6 +68,19 @@ func runFakeGPU(ctx context.Context, args []string) error {
 		return fmt.Errorf("serve device plugin: %w", err)
 	case <-plugin.gone:
 		return errors.New("the kubelet hung up")
+	}
+}
+
+func waitForFile(ctx context.Context, path string) error {
+	for {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 }
 

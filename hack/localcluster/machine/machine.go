@@ -14,12 +14,7 @@ import (
 )
 
 // Machine is the one machine whose state lies in Dir.
-type Machine struct {
-	Dir     string
-	Network Network
-	Cgroups []string // control groups to make, relative to the root, all below Network.Name
-	Mounts  []string // folders of the host that something inside is mounted upon
-}
+type Machine struct{ Dir string }
 
 // InitCommand is the argument with which Start calls this executable for the machine's first process; its main must
 // then call Init with the arguments that follow.
@@ -38,19 +33,15 @@ func (m Machine) Running() (bool, error) {
 }
 
 // Start makes the machine and runs this executable inside it with args. The files become its descriptors 3
-// and up. When that process ends, the machine does. The caller sees to it that no machine runs, by Stop.
-func (m Machine) Start(ctx context.Context, args []string, files []*os.File) error {
-	r := record{Settings: readSettings(), Folders: missingFolders(m.Mounts)}
+// and up. When that process ends, the machine does. The control groups are made below one named as the network. The
+// caller sees to it that no machine runs, by Stop, and that nobody else takes the network.
+func (m Machine) Start(ctx context.Context, network Network, cgroups, args []string, files []*os.File) error {
+	r := record{Network: network, Settings: readSettings()}
 	if err := m.writeRecord(r); err != nil {
 		return fmt.Errorf("start machine: %w", err)
 	}
-	for _, path := range m.Mounts {
-		if err := os.MkdirAll(path, 0o755); err != nil {
-			return fmt.Errorf("start machine: %w", err)
-		}
-	}
-	for _, group := range m.Cgroups {
-		if err := makeCgroup(group); err != nil {
+	for _, group := range cgroups {
+		if err := makeCgroup(filepath.Join(network.Name, group)); err != nil {
 			return fmt.Errorf("start machine: make control group %s: %w", group, err)
 		}
 	}
@@ -86,7 +77,7 @@ func (m Machine) Start(ctx context.Context, args []string, files []*os.File) err
 	if err := m.writeRecord(r); err != nil {
 		return fmt.Errorf("start machine: %w", err)
 	}
-	if err := m.Network.connect(ctx, r.Init.PID); err != nil {
+	if err := network.connect(ctx, r.Init.PID); err != nil {
 		return fmt.Errorf("start machine: %w", err)
 	}
 	_, err = release.Write([]byte{1})
@@ -106,14 +97,17 @@ func (m Machine) Stop(ctx context.Context) error {
 	if err := kill(ctx, r.Init); err != nil {
 		return err
 	}
-	err = errors.Join(
-		m.Network.disconnect(ctx),
-		removeCgroups(ctx, m.Network.Name),
-		restoreSettings(r.Settings),
-	)
-	removeFolders(r.Folders)
+	if err := errors.Join(r.Network.disconnect(ctx), removeCgroups(ctx, r.Network.Name)); err != nil {
+		return fmt.Errorf("stop machine: %w", err)
+	}
+	others, err := r.Network.others()
 	if err != nil {
 		return fmt.Errorf("stop machine: %w", err)
+	}
+	if !others { // who also need, say, forwarding
+		if err := restoreSettings(r.Settings); err != nil {
+			return fmt.Errorf("stop machine: %w", err)
+		}
 	}
 	return os.Remove(filepath.Join(m.Dir, recordName))
 }

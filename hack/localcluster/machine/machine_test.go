@@ -61,7 +61,9 @@ func TestRecord(t *testing.T) {
 	if running, err := machine.Running(); running || err != nil {
 		t.Errorf("no record: running %v, %v", running, err)
 	}
-	want := record{Init: Process{PID: 1, StartTicks: 2, BootID: "b"}, Settings: map[string]string{"vm/x": "1"}, Folders: []string{"/a", "/a/b"}}
+	want := record{Init: Process{PID: 1, StartTicks: 2, BootID: "b"}, Settings: map[string]string{"vm/x": "1"},
+		Network: Network{Name: "n", Subnet: netip.MustParsePrefix("203.0.113.0/24"), Host: netip.MustParseAddr("203.0.113.2"),
+			Gateway: netip.MustParseAddr("203.0.113.1"), Services: netip.MustParsePrefix("198.51.100.0/24")}}
 	if err := machine.writeRecord(want); err != nil {
 		t.Fatal(err)
 	}
@@ -70,30 +72,6 @@ func TestRecord(t *testing.T) {
 	}
 	if running, err := machine.Running(); running || err != nil {
 		t.Errorf("a record of another boot: running %v, %v", running, err)
-	}
-}
-
-func TestFolders(t *testing.T) {
-	root := t.TempDir()
-	a, ab, ac := filepath.Join(root, "a"), filepath.Join(root, "a", "b"), filepath.Join(root, "a", "c")
-	missing := missingFolders([]string{root, ab, ac})
-	if want := []string{a, ab, ac}; !reflect.DeepEqual(missing, want) {
-		t.Fatalf("missing %v, want %v", missing, want)
-	}
-	for _, dir := range missing {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(ac, "theirs"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	removeFolders(missing)
-	if _, err := os.Stat(ab); !os.IsNotExist(err) {
-		t.Errorf("empty folder stays: %v", err)
-	}
-	if _, err := os.Stat(filepath.Join(ac, "theirs")); err != nil {
-		t.Errorf("another's file is gone: %v", err)
 	}
 }
 

@@ -14,14 +14,18 @@ import (
 
 // Network is the one subnet that the host, the machine and the pods in it share, and its names.
 type Network struct {
-	Name     string       // of the host's packet filter rules and control groups
-	Link     string       // interface of the host; the other end is Uplink
-	Uplink   string       // interface of the machine, to be put on its bridge
-	Subnet   netip.Prefix // 10.88.7.0/24
-	Host     netip.Addr   // the host's address in it, also the way out
-	Gateway  netip.Addr   // the machine's address in it
-	Services netip.Prefix // reached through the gateway
+	Name     string       `json:"name"`     // of the host's packet filter rules and control groups
+	Link     string       `json:"link"`     // interface of the host, LinkPrefix and a number; the other end is Uplink
+	Subnet   netip.Prefix `json:"subnet"`   // as 10.88.7.0/24
+	Host     netip.Addr   `json:"host"`     // the host's address in it, also the way out
+	Gateway  netip.Addr   `json:"gateway"`  // the machine's address in it
+	Services netip.Prefix `json:"services"` // reached through the gateway
 }
+
+const (
+	LinkPrefix = "alignment" // of the host's interfaces to all machines
+	Uplink     = "uplink0"   // interface of the machine, to be put on its bridge
+)
 
 // CheckFree returns an error naming the interface whose addresses overlap.
 func (n Network) CheckFree() error {
@@ -49,10 +53,24 @@ func (n Network) CheckFree() error {
 	return nil
 }
 
+// others tells whether the host has a cable to another machine.
+func (n Network) others() (bool, error) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return false, fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, candidate := range interfaces {
+		if strings.HasPrefix(candidate.Name, LinkPrefix) && candidate.Name != n.Link {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // connect lays a cable between the host and the machine of process pid, and lets the machine out through the host.
 func (n Network) connect(ctx context.Context, pid int) error {
 	for _, args := range [][]string{
-		{"link", "add", n.Link, "type", "veth", "peer", "name", n.Uplink, "netns", strconv.Itoa(pid)},
+		{"link", "add", n.Link, "type", "veth", "peer", "name", Uplink, "netns", strconv.Itoa(pid)},
 		{"address", "add", netip.PrefixFrom(n.Host, n.Subnet.Bits()).String(), "dev", n.Link},
 		{"link", "set", n.Link, "up"},
 		{"route", "add", n.Services.String(), "via", n.Gateway.String(), "dev", n.Link},

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,8 +16,8 @@ const recordName = "machine.json"
 // record is all that Stop needs to know.
 type record struct {
 	Init     Process           `json:"init"`
+	Network  Network           `json:"network"`
 	Settings map[string]string `json:"settings"` // kernel settings as they were, by path under /proc/sys
-	Folders  []string          `json:"folders"`  // mount points that were made on the host, outermost first
 }
 
 // kernelSettings are what the machine or the kubelet in it changes and no namespace contains.
@@ -72,29 +71,4 @@ func restoreSettings(settings map[string]string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// missingFolders are those of paths, and of the folders above them, that do not exist, outermost first.
-func missingFolders(paths []string) []string {
-	var missing []string
-	seen := map[string]bool{}
-	for _, path := range paths {
-		var chain []string
-		for dir := path; ; dir = filepath.Dir(dir) {
-			if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || seen[dir] {
-				break
-			}
-			seen[dir] = true
-			chain = append([]string{dir}, chain...)
-		}
-		missing = append(missing, chain...)
-	}
-	return missing
-}
-
-// removeFolders removes folders that are empty, innermost first; others are somebody's by now.
-func removeFolders(folders []string) {
-	for i := len(folders) - 1; i >= 0; i-- {
-		os.Remove(folders[i]) // not empty or gone: both are fine
-	}
 }
