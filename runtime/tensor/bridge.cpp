@@ -12,11 +12,14 @@
 #include <c10/core/GradMode.h>
 #include <dlfcn.h>
 #include <malloc.h>
+#include <sys/mman.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -52,9 +55,53 @@ template <class F> const char *guarded(F f) {
 
 std::atomic<int64_t> liveBytes{0}, peakBytes{0};
 
+// Large blocks are kept when they are freed, for the next tensor of about their size: malloc would give them back to the
+// kernel, which must then zero as many pages again at every step. Live and idle blocks together stay near the most that
+// was ever live.
+struct LargeBlocks {
+  static constexpr size_t smallest = 1 << 20, hugePage = 2 << 20;
+  std::mutex mutex;
+  std::multimap<size_t, void *> idle; // by size
+  size_t idleBytes = 0, mostLive = 0;
+
+  void *take(size_t n) {
+    std::lock_guard<std::mutex> lock(mutex);
+    auto fit = idle.lower_bound(n);
+    if (fit != idle.end() && fit->first <= n + n / 4) return pop(fit);
+    size_t live = static_cast<size_t>(liveBytes.load()) + n;
+    mostLive = std::max(mostLive, live);
+    while (!idle.empty() && live + idleBytes > mostLive + mostLive / 4) std::free(pop(std::prev(idle.end())));
+    void *p = nullptr;
+    bool huge = n >= 2 * hugePage;
+    if (posix_memalign(&p, huge ? hugePage : 64, n) != 0) return nullptr;
+    if (huge) madvise(p, n / hugePage * hugePage, MADV_HUGEPAGE);
+    return p;
+  }
+
+  void put(void *p, size_t size) {
+    std::lock_guard<std::mutex> lock(mutex);
+    idle.emplace(size, p);
+    idleBytes += size;
+  }
+
+  void *pop(std::multimap<size_t, void *>::iterator it) {
+    void *p = it->second;
+    idleBytes -= it->first;
+    idle.erase(it);
+    return p;
+  }
+};
+
+LargeBlocks &largeBlocks() {
+  static auto *blocks = new LargeBlocks; // never destroyed: tensors may be freed at exit
+  return *blocks;
+}
+
 void release(void *p) {
-  liveBytes -= static_cast<int64_t>(malloc_usable_size(p));
-  std::free(p);
+  size_t size = malloc_usable_size(p);
+  liveBytes -= static_cast<int64_t>(size);
+  if (size >= LargeBlocks::smallest) largeBlocks().put(p, size);
+  else std::free(p);
 }
 
 struct CountingAllocator final : c10::Allocator {
@@ -66,14 +113,16 @@ struct CountingAllocator final : c10::Allocator {
 
   static c10::DataPtr get(size_t n) {
     void *p = nullptr;
-    if (n > 0) {
-      TORCH_CHECK(posix_memalign(&p, 64, n) == 0, "out of memory: cannot allocate ", n, " bytes on the CPU");
+    if (n >= LargeBlocks::smallest) p = largeBlocks().take(n);
+    else if (n > 0 && posix_memalign(&p, 64, n) != 0) p = nullptr;
+    TORCH_CHECK(p != nullptr || n == 0, "out of memory: cannot allocate ", n, " bytes on the CPU");
+    if (p != nullptr) {
       int64_t live = liveBytes += static_cast<int64_t>(malloc_usable_size(p));
       int64_t peak = peakBytes.load();
       while (live > peak && !peakBytes.compare_exchange_weak(peak, live)) {
       }
     }
-    return {p, p, n > 0 ? &release : nullptr, c10::Device(c10::DeviceType::CPU)};
+    return {p, p, p != nullptr ? &release : nullptr, c10::Device(c10::DeviceType::CPU)};
   }
 };
 
@@ -201,7 +250,7 @@ thread_local std::vector<at_tensor> results; // of the last call
 void collect(IValue &&v) {
   if (v.isTensor()) results.push_back(handle(std::move(v).toTensor()));
   else if (v.isTensorList())
-    for (Tensor t : v.toTensorList()) results.push_back(handle(std::move(t)));
+    for (Tensor &t : v.toTensorVector()) results.push_back(handle(std::move(t)));
   else if (v.isScalar()) results.push_back(handle(c10::scalar_to_tensor(v.toScalar())));
 }
 

@@ -1,7 +1,7 @@
 package tensor
 
 /*
-#cgo CXXFLAGS: -std=c++17 -O2 -Wno-deprecated-declarations
+#cgo CXXFLAGS: -std=c++20 -O2 -Wno-deprecated-declarations
 #cgo !torch_pkgconfig CXXFLAGS: -I/usr/include/torch/csrc/api/include
 #cgo !torch_pkgconfig LDFLAGS: -ltorch_cpu -lc10
 #cgo torch_pkgconfig pkg-config: torch

@@ -100,8 +100,8 @@ func (t *Tensor) Free() {
 }
 
 // Live is the number of tensors not yet freed and the bytes of all CPU storages that libtorch holds at this moment:
-// parameters, gradients and what autograd saved included, as malloc rounds them; storages shared by views count once.
-// GPU memory is not counted.
+// parameters, gradients and what autograd saved included, a storage shared by views once. A storage counts as the block
+// it lies in, which may be up to a quarter larger. GPU memory is not counted.
 func Live() (tensors, bytes int64) {
 	var now, peak C.int64_t
 	C.at_memory(&now, &peak)
