@@ -7,3 +7,5 @@
 //
 // The package imports the API and nothing of the runtime.
 package controllers
+
+//go:generate go tool -modfile=../hack/tools/go.mod controller-gen rbac:roleName=alignment-operator output:rbac:dir=../config/rbac paths=.

@@ -9,3 +9,5 @@
 // +kubebuilder:object:generate=true
 // +groupName=alignment.dev
 package v1alpha1
+
+//go:generate go tool -modfile=../../hack/tools/go.mod controller-gen object crd output:crd:artifacts:config=../../config/crd/bases paths=.

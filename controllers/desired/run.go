@@ -56,6 +56,9 @@ func NewRun(stage v1alpha1.Stage, resolved []v1alpha1.Input, settings Settings) 
 		return nil, err
 	}
 	// What the trainer would refuse must not become a pod.
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
 	if _, err := runconfig.Parse("run.yaml", text); err != nil {
 		return nil, err
 	}

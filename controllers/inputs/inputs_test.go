@@ -1,0 +1,138 @@
+package inputs
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
+)
+
+var (
+	trainedAt = metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	trained   = v1alpha1.StageStatus{
+		Phase: v1alpha1.PhaseSucceeded, RunGeneration: 4,
+		Output:     &v1alpha1.Artifact{URI: "pvc://m/x", Digest: "sha256:1"},
+		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionTrained, Status: "True", LastTransitionTime: trainedAt}},
+	}
+	noDigest = v1alpha1.StageStatus{
+		Output:     &v1alpha1.Artifact{URI: "pvc://m/x"},
+		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionTrained, Status: "True", LastTransitionTime: trainedAt}},
+	}
+)
+
+func TestGather(t *testing.T) {
+	for name, c := range map[string]struct {
+		stage   v1alpha1.Stage
+		cluster cluster
+		reason  string
+		message string
+	}{
+		"no references":   {sft("a", ""), nil, "", ""},
+		"trained":         {dpo("b", "SFTJob/a", ""), cluster{"SFTJob/a": with(sft("a", ""), trained)}, "", ""},
+		"missing":         {dpo("b", "SFTJob/a", ""), nil, v1alpha1.ReasonUpstreamNotFound, `spec.model.from: there is no SFTJob "a"`},
+		"other kind":      {dpo("b", "SFTJob/a", ""), cluster{"DPOJob/a": with(dpo("a", "", ""), trained)}, v1alpha1.ReasonUpstreamNotFound, `"a"`},
+		"not ready":       {dpo("b", "SFTJob/a", ""), cluster{"SFTJob/a": sft("a", "")}, v1alpha1.ReasonUpstreamNotReady, "not trained yet"},
+		"without digest":  {dpo("b", "SFTJob/a", ""), cluster{"SFTJob/a": with(sft("a", ""), noDigest)}, v1alpha1.ReasonUpstreamNotReady, "not trained yet"},
+		"failed":          {dpo("b", "SFTJob/a", ""), cluster{"SFTJob/a": with(sft("a", ""), v1alpha1.StageStatus{Phase: v1alpha1.PhaseFailed})}, v1alpha1.ReasonUpstreamFailed, "failed"},
+		"second missing":  {dpo("b", "SFTJob/a", "SFTJob/r"), cluster{"SFTJob/a": with(sft("a", ""), trained)}, v1alpha1.ReasonUpstreamNotFound, "spec.reference.from"},
+		"itself":          {dpo("b", "DPOJob/b", ""), nil, v1alpha1.ReasonReferenceCycle, "DPOJob b -> DPOJob b"},
+		"cycle of three":  {dpo("c", "DPOJob/b", ""), cluster{"DPOJob/b": dpo("b", "SFTJob/a", ""), "SFTJob/a": sft("a", "DPOJob/c")}, v1alpha1.ReasonReferenceCycle, "DPOJob c -> DPOJob b -> SFTJob a -> DPOJob c"},
+		"cycle elsewhere": {dpo("c", "DPOJob/a", ""), cluster{"DPOJob/b": dpo("b", "DPOJob/a", ""), "DPOJob/a": dpo("a", "DPOJob/b", "")}, v1alpha1.ReasonUpstreamNotReady, "not trained yet"},
+		"diamond":         {dpo("d", "SFTJob/a", "SFTJob/a"), cluster{"SFTJob/a": with(sft("a", ""), trained)}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, err := Gather(t.Context(), c.cluster, c.stage)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.reason != "" {
+				if in.Problem == nil || in.Problem.Reason != c.reason || !strings.Contains(in.Problem.Message, c.message) {
+					t.Errorf("problem is %+v", in.Problem)
+				}
+				if in.Problem != nil && in.Problem.Permanent != (c.reason == v1alpha1.ReasonReferenceCycle) {
+					t.Errorf("permanent is %v", in.Problem.Permanent)
+				}
+				return
+			}
+			ups := c.stage.Upstreams()
+			if in.Problem != nil || len(in.Resolved) != len(ups) {
+				t.Fatalf("got %+v", in)
+			}
+			for i, r := range in.Resolved {
+				if r.Role != ups[i].Role || r.Digest != "sha256:1" || r.From.Generation != 4 || !in.Since.Equal(trainedAt.Time) {
+					t.Errorf("resolved %+v since %v", r, in.Since)
+				}
+			}
+		})
+	}
+}
+
+func TestGatherError(t *testing.T) {
+	broken := errors.New("broken")
+	_, err := Gather(t.Context(), failing{broken}, dpo("b", "SFTJob/a", ""))
+	if !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// cluster is a reader of the stages in it.
+type cluster map[string]v1alpha1.Stage
+
+func (c cluster) Get(_ context.Context, key client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+	name := string(obj.(v1alpha1.Stage).StageKind()) + "/" + key.Name
+	switch s := c[name].(type) {
+	case *v1alpha1.SFTJob:
+		s.DeepCopyInto(obj.(*v1alpha1.SFTJob))
+	case *v1alpha1.DPOJob:
+		s.DeepCopyInto(obj.(*v1alpha1.DPOJob))
+	default:
+		return apierrors.NewNotFound(schema.GroupResource{}, name)
+	}
+	return nil
+}
+
+func (c cluster) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	return errors.New("gathering lists nothing")
+}
+
+type failing struct{ err error }
+
+func (f failing) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	return f.err
+}
+
+func (f failing) List(context.Context, client.ObjectList, ...client.ListOption) error { return f.err }
+
+func sft(name, from string) *v1alpha1.SFTJob {
+	return &v1alpha1.SFTJob{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.SFTJobSpec{Model: v1alpha1.InitialModel{From: ref(from)}}}
+}
+
+func dpo(name, model, reference string) *v1alpha1.DPOJob {
+	j := &v1alpha1.DPOJob{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	j.Spec.Model.From = ref(model)
+	if reference != "" {
+		j.Spec.Reference = &v1alpha1.CheckpointSource{From: ref(reference)}
+	}
+	return j
+}
+
+func with(s v1alpha1.Stage, status v1alpha1.StageStatus) v1alpha1.Stage {
+	*s.StageStatus() = status
+	return s
+}
+
+func ref(s string) *v1alpha1.StageReference {
+	kind, name, ok := strings.Cut(s, "/")
+	if !ok {
+		return nil
+	}
+	return &v1alpha1.StageReference{Kind: v1alpha1.StageKind(kind), Name: name}
+}
