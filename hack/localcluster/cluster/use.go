@@ -58,17 +58,23 @@ func (l Layout) Status(ctx context.Context) (Status, error) {
 	return status, err
 }
 
-// Load gives image archives to the containerd of every node.
+// Load gives image archives to the containerd of every node, all nodes at once.
 func (l Layout) Load(ctx context.Context, archives []string) error {
 	config, err := l.running()
 	if err != nil {
 		return err
 	}
 	for _, archive := range archives {
+		errs := make(chan error, config.Nodes)
 		for _, n := range l.nodes(config) {
-			if err := n.load(ctx, archive); err != nil {
-				return err
-			}
+			go func() { errs <- n.load(ctx, archive) }()
+		}
+		var all []error
+		for range config.Nodes {
+			all = append(all, <-errs)
+		}
+		if err := errors.Join(all...); err != nil {
+			return err
 		}
 	}
 	return nil
