@@ -182,7 +182,7 @@ func (c Config) problem() (field, message string) {
 
 // JSON is the config.json that transformers loads as LlamaForCausalLM.
 func (c Config) JSON() []byte {
-	c.Architectures, c.ModelType = []string{"LlamaForCausalLM"}, "llama"
+	c.Architectures, c.ModelType, c.HiddenAct = []string{"LlamaForCausalLM"}, "llama", "silu"
 	b, err := json.MarshalIndent(c, "", "  ")
 	if err != nil { // numbers and strings always marshal, unless not finite, which problem excludes
 		panic(err)
