@@ -37,6 +37,7 @@ import (
 // the permissions of config/rbac and no more. Only the kubelet is missing: see kubelet_test.go.
 var (
 	admin    client.Client        // may do everything
+	adminCfg *rest.Config         // the same, for requests that no client makes
 	writes   = &writeLog{}        // what the operator writes
 	trainer  = &fakeTrainer{}     // answers /progress of every pod
 	registry *prometheus.Registry // of the operator
@@ -94,6 +95,7 @@ func runTests(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	cfg.QPS, cfg.Burst = 500, 500
+	adminCfg = cfg
 	if admin, err = client.New(cfg, client.Options{Scheme: scheme}); err != nil {
 		return 1, err
 	}
