@@ -61,8 +61,8 @@ build: deps ## Build both programs into bin/
 
 images: build $(LOCALCLUSTER) ## Image archives in out/, without a Docker daemon
 	@mkdir -p out
-	@$(LOCALCLUSTER) mkimage --tag $(OPERATOR_IMAGE) --output out/operator.tar --entrypoint /operator bin/operator=/operator
-	@$(LOCALCLUSTER) mkimage --tag $(TRAINER_IMAGE) --output out/trainer.tar --entrypoint /trainer --libs-of bin/trainer bin/trainer=/trainer
+	@$(LOCALCLUSTER) mkimage --tag $(OPERATOR_IMAGE) --output out/operator.tar --entrypoint /operator --layer bin/operator=/operator
+	@$(LOCALCLUSTER) mkimage --tag $(TRAINER_IMAGE) --output out/trainer.tar --entrypoint /trainer --libs-of bin/trainer --layer bin/trainer=/trainer
 
 deploy: ## Install the operator on the cluster that KUBECONFIG names
 	@kubectl apply --server-side -k config/default
