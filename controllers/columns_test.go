@@ -50,7 +50,7 @@ func getTable(t *testing.T, path string) *metav1.Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+strings.TrimPrefix(adminCfg.Host, "https://")+path, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.TrimSuffix(adminCfg.Host, "/")+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
