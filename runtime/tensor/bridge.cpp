@@ -358,7 +358,15 @@ const char *at_item(at_tensor t, double *out) {
 at_tensor at_grad(at_tensor t) { return handle(deref(t).grad()); }
 
 const char *at_set_grad(at_tensor t, at_tensor grad) {
-  return guarded([&] { deref(t).mutable_grad() = grad ? deref(grad) : Tensor(); });
+  return guarded([&] {
+    Tensor &x = deref(t);
+    if (grad) {
+      const Tensor &g = deref(grad);
+      TORCH_CHECK(g.sizes() == x.sizes() && g.dtype() == x.dtype() && g.device() == x.device(),
+                  "a gradient has its tensor's shape, type and device");
+    }
+    x.mutable_grad() = grad ? deref(grad) : Tensor();
+  });
 }
 
 const char *at_seed(uint64_t seed) {
