@@ -210,7 +210,7 @@ func good() *results {
 	}
 	return &results{
 		sft:       stage(v1alpha1.SFTJobKind, map[string]float64{"loss": 3.9, "eval_loss": 4}),
-		dpo:       stage(v1alpha1.DPOJobKind, map[string]float64{"eval_loss": 0.4, "eval_rewards/accuracies": 0.9, "eval_kl": 1.5}),
+		dpo:       stage(v1alpha1.DPOJobKind, map[string]float64{"eval_loss": 0.4, "eval_rewards/accuracies": 0.9, "kl": 1.5}),
 		bigram:    ngram.Score{CrossEntropy: 4.1, Tokens: 22000},
 		answers:   []answer{{Prompt: "func F()\n//", Reference: " F does.", Base: " xx\nyy", SFT: " The", DPO: " F is."}},
 		followsBy: map[string]float64{"SFT": 0.5, "DPO": 0.75},

@@ -21,7 +21,7 @@ func (d *demo) print(r *results) {
 			speed = float64(s.Tokens) / s.Seconds
 		}
 		fmt.Fprintf(t, "%s\t%.0f s\t%.0f s\t%d\t%.0f\t%s\t%s\t%s\t%s\t%s\t\n", s.Kind(), s.seconds, s.Seconds, s.Step, speed,
-			s.metric("loss"), s.metric("eval_loss"), s.metric("eval_rewards/accuracies"), s.metric("eval_rewards/margins"), s.metric("eval_kl"))
+			s.metric("loss"), s.metric("eval_loss"), s.metric("eval_rewards/accuracies"), s.metric("eval_rewards/margins"), s.metric("kl"))
 	}
 	t.Flush()
 	fmt.Fprintf(&b, "\nSFT's held-out loss is in nats per token, over %d tokens; an interpolated bigram model has %.3f.\n", r.bigram.Tokens, r.bigram.CrossEntropy)

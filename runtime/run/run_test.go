@@ -105,8 +105,8 @@ func TestChain(t *testing.T) {
 	if r2.Metrics["eval_rewards/accuracies"] < 0.9 {
 		t.Errorf("DPO: held-out accuracy %.2f", r2.Metrics["eval_rewards/accuracies"])
 	}
-	if r2.Metrics["eval_kl"] <= 0 {
-		t.Errorf("DPO: got KL %g, want more than 0 after training", r2.Metrics["eval_kl"])
+	if r2.Metrics["kl"] <= 0 {
+		t.Errorf("DPO: got KL %g, want more than 0 after training", r2.Metrics["kl"])
 	}
 	m, err := checkpoint.Verify(second, r2.Output.Digest)
 	if err != nil {

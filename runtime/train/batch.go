@@ -21,14 +21,18 @@ func sumByResponse(tokenLogps *tensor.Tensor, b data.Batch) *tensor.Tensor {
 	return tensor.Call("aten::index_add", 1, zeros, 0, index, tokenLogps)[0] // [responses]
 }
 
-// heldOut evaluates in fixed micro-batches without gradients.
+// heldOut evaluates in fixed micro-batches without gradients; its metrics are named eval_....
 func heldOut(lengths []int, size int, loss func(examples []int, m *Metrics)) map[string]float64 {
 	m := newMetrics(true)
 	for _, micro := range chunks(lengths, size) {
 		tensor.Scoped(func() { tensor.NoGrad(func() { loss(micro, m) }) })
 	}
-	values := m.Values()
-	delete(values, "num_tokens")
+	values := map[string]float64{}
+	for name, v := range m.Values() {
+		if name != "num_tokens" {
+			values["eval_"+name] = v
+		}
+	}
 	return values
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"time"
 
@@ -30,7 +31,7 @@ type Method interface {
 	// Loss is the summed loss of a micro-batch of training examples, a scalar that
 	// requires grad, and adds its metrics to m.
 	Loss(examples []int, m *Metrics) *tensor.Tensor
-	// Evaluate returns the held-out metrics, as TRL names them without the eval_ prefix.
+	// Evaluate returns the held-out metrics under TRL's names: eval_loss, eval_rewards/accuracies, kl.
 	Evaluate() map[string]float64
 }
 
@@ -102,20 +103,14 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 			progress.ETASeconds = t.run.Seconds / float64(t.run.Step) * float64(total-t.run.Step)
 		}
 		p := progress
-		p.Metrics = make(map[string]float64, len(progress.Metrics))
-		for k, v := range progress.Metrics {
-			p.Metrics[k] = v
-		}
+		p.Metrics = maps.Clone(progress.Metrics)
 		t.Progress(p)
 	}
 	evaluate := func() error {
 		progress.Phase = runconfig.PhaseEvaluating
 		report()
-		held := map[string]float64{}
-		for k, v := range t.Method.Evaluate() {
-			held["eval_"+k] = v
-			progress.Metrics["eval_"+k] = v
-		}
+		held := t.Method.Evaluate()
+		maps.Copy(progress.Metrics, held)
 		progress.Phase = runconfig.PhaseTraining
 		return t.Log(t.run.Step, held)
 	}
@@ -161,9 +156,7 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 		t.run.Tokens += int64(values["num_tokens"])
 		t.run.Seconds += seconds
 		values["grad_norm"], values["learning_rate"] = norm, rate
-		for k, v := range values {
-			progress.Metrics[k] = v
-		}
+		maps.Copy(progress.Metrics, values)
 		if seconds > 0 {
 			progress.TokensPerSecond = values["num_tokens"] / seconds
 		}
