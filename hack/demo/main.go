@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -30,7 +31,8 @@ type options struct {
 }
 
 func main() {
-	o := options{archives: []string{"out/operator.tar", "out/trainer.tar"}}
+	var o options
+	archives := flag.String("archives", "out/operator.tar,out/trainer.tar", "both images' archives, for the local cluster")
 	flag.StringVar(&o.data, "data", os.Getenv("DATA"), "your own data: a .jsonl or .jsonl.gz file of preferences, or a folder with sft-train, sft-eval, dpo-train and dpo-eval (DATA)")
 	flag.StringVar(&o.base, "base", os.Getenv("BASE"), "a Hugging Face folder to start from, instead of random weights (BASE)")
 	flag.BoolVar(&o.keep, "keep", os.Getenv("KEEP") != "" && os.Getenv("KEEP") != "0", "leave the cluster up at the end (KEEP)")
@@ -43,6 +45,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 1, "of the data's split and order")
 	flag.DurationVar(&o.timeout, "timeout", 30*time.Minute, "give up after this long")
 	flag.Parse()
+	o.archives = strings.Split(*archives, ",")
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
