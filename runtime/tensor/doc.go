@@ -21,7 +21,7 @@
 //	export CGO_CXXFLAGS="-I$LIBTORCH/include -I$LIBTORCH/include/torch/csrc/api/include -D_GLIBCXX_USE_CXX11_ABI=1"
 //	export CGO_LDFLAGS="-L$LIBTORCH/lib -Wl,-rpath,$LIBTORCH/lib"
 //
-// (the ABI macro is 0 for builds of libtorch before 2.6 that are not named cxx11-abi), or, where torch.pc exists, with
+// (the ABI macro is 0 for builds before 2.6 that are not named cxx11-abi; g++ 11 or newer), or, where torch.pc exists, with
 // the build tag torch_pkgconfig. A CUDA build is found at run time: libtorch_cuda.so is loaded if it is there.
 //
 // The environment (OpenBLAS' kernels, OpenMP's threads, malloc) is worth more than most code: see [ReexecTuned].
