@@ -1,0 +1,141 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
+)
+
+// undisturbed is the digest of sftJob's checkpoint when nothing happens to it.
+var undisturbed struct {
+	sync.Mutex
+	digest string
+}
+
+func undisturbedDigest(t *testing.T) string {
+	t.Helper()
+	undisturbed.Lock()
+	defer undisturbed.Unlock()
+	if undisturbed.digest == "" {
+		s := newSpace(t).workspace()
+		s.create(sftJob("undisturbed"))
+		status := s.succeeds(v1alpha1.SFTJobKind, "undisturbed")
+		if status.Attempts != 1 {
+			t.Fatalf("undisturbed: %d attempts", status.Attempts)
+		}
+		undisturbed.digest = status.Output.Digest
+		t.Logf("undisturbed: %s", undisturbed.digest)
+	}
+	return undisturbed.digest
+}
+
+// TestKilled kills trainers with SIGKILL, at moments that the seed draws: each run goes on from its newest
+// state and ends with the bytes of the undisturbed one.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	want := undisturbedDigest(t)
+	s := newSpace(t).workspace()
+	draw := random(t.Name())
+	between := func(lo, hi int) func(runconfig.Progress) bool { return step(lo + draw.IntN(hi-lo)) }
+	publishing := func(p runconfig.Progress) bool { return p.Phase == runconfig.PhasePublishing }
+	for _, c := range []struct {
+		name    string
+		moments []func(runconfig.Progress) bool // of an attempt each
+		delay   time.Duration                   // at most, after the moment was seen
+	}{
+		{"loading", []func(runconfig.Progress) bool{step(0)}, 500 * time.Millisecond},
+		{"early", []func(runconfig.Progress) bool{between(1, saveEvery)}, 50 * time.Millisecond},
+		{"saving", []func(runconfig.Progress) bool{step(saveEvery * (1 + draw.IntN(steps/saveEvery/2)))}, 20 * time.Millisecond},
+		{"twice", []func(runconfig.Progress) bool{between(steps/5, steps/3), between(steps/2, steps*2/3)}, 50 * time.Millisecond},
+		{"publishing", []func(runconfig.Progress) bool{publishing}, 100 * time.Millisecond},
+	} {
+		delays := make([]time.Duration, len(c.moments)) // drawn here: the subtests run in any order
+		for i := range delays {
+			delays[i] = time.Duration(draw.Int64N(int64(c.delay)))
+		}
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := s.as(t)
+			s.create(sftJob(c.name))
+			saved := 0
+			for i, reached := range c.moments {
+				pod, p := s.attempt(c.name, i+1, reached)
+				time.Sleep(delays[i])
+				s.kill9(&pod)
+				t.Logf("attempt %d was seen at step %d of %d, %s; %s later it was killed", i+1, p.Step, p.TotalSteps, p.Phase, delays[i])
+				// A step is reported before its state is saved: of the one it was at, nothing is certain.
+				saved = max(0, (p.Step-1)/saveEvery*saveEvery)
+			}
+			status := s.succeeds(v1alpha1.SFTJobKind, c.name)
+			s.sameCheckpoint(status, want)
+			pods := s.pods(v1alpha1.SFTJobKind, c.name)
+			if n := len(c.moments) + 1; int(status.Attempts) != n || len(pods) != n {
+				t.Errorf("status counts %d attempts, there are %d pods, want %d", status.Attempts, len(pods), n)
+			}
+			s.resumed(pods, status, saved)
+		})
+	}
+}
+
+// TestTerminated deletes a running pod, as a drained node does: the trainer saves its state in the time it
+// has, and the next pod goes on from there.
+func TestTerminated(t *testing.T) {
+	t.Parallel()
+	want := undisturbedDigest(t)
+	s := newSpace(t).workspace()
+	s.create(sftJob("terminated", func(j *v1alpha1.SFTJob) { j.Spec.Checkpoint = v1alpha1.Checkpoint{} })) // nothing else saves
+	at := steps/4 + random(t.Name()).IntN(steps/4)
+	pod, p := s.attempt("terminated", 1, step(at))
+	if err := kube.Delete(ctx, &pod); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("deleted pod %s at step %d", pod.Name, p.Step)
+	status := s.succeeds(v1alpha1.SFTJobKind, "terminated")
+	s.sameCheckpoint(status, want)
+	if status.Attempts != 2 {
+		t.Errorf("status counts %d attempts, want 2", status.Attempts)
+	}
+	s.resumed(s.pods(v1alpha1.SFTJobKind, "terminated"), status, p.Step)
+}
+
+func (s *space) sameCheckpoint(status v1alpha1.StageStatus, want string) {
+	s.Helper()
+	if got := status.Output.Digest; got != want {
+		s.Errorf("checkpoint %s has digest %s, the undisturbed one %s", status.Output.URI, got, want)
+	}
+}
+
+var resuming = regexp.MustCompile(`msg=Resuming step=(\d+)`)
+
+// resumed checks in its log that the pod that published went on from a state not older than saved.
+func (s *space) resumed(pods []corev1.Pod, status v1alpha1.StageStatus, saved int) {
+	s.Helper()
+	if strings.HasPrefix(message(status, v1alpha1.ConditionTrained), v1alpha1.ReasonAdopted+":") {
+		return // what ended before was complete: there was nothing to resume
+	}
+	for _, p := range pods {
+		if p.Status.Phase != corev1.PodSucceeded {
+			continue
+		}
+		log, from := s.log(p.Name), 0
+		if m := resuming.FindStringSubmatch(log); m != nil {
+			from, _ = strconv.Atoi(m[1])
+		}
+		s.Logf("pod %s went on from step %d", p.Name, from)
+		if from < saved {
+			s.Errorf("pod %s went on from step %d, the state of step %d was saved; its log:\n%s", p.Name, from, saved, log)
+		}
+		return
+	}
+	s.Error("no pod has succeeded")
+}
