@@ -17,7 +17,12 @@ func dataCommand() *cobra.Command {
 		Use:   "import DIR",
 		Short: "Unpack a tar archive from standard input, as kubectl exec -i gives it to a pod without tar",
 		Args:  cobra.ExactArgs(1),
-		RunE:  func(_ *cobra.Command, args []string) error { return unpack(os.Stdin, args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			err := unpack(os.Stdin, args[0])
+			// kubectl, which sends, waits for what it sent to be read before it tells how we ended.
+			_, rest := io.Copy(io.Discard, os.Stdin)
+			return errors.Join(err, rest)
+		},
 	}, &cobra.Command{
 		Use:   "export DIR",
 		Short: "Write a folder as a tar archive to standard output",
