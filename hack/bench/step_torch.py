@@ -3,7 +3,7 @@
 
 The model is a Llama written as in Hugging Face's modelling code: padded batches, logits at all
 positions. DPO concatenates chosen and rejected with their prompts, as TRL does. A step is
-forward, backward, clipping and AdamW. Lengths come from lengths.txt, batch by batch.
+forward, backward, clipping and AdamW. Lengths come from lengths.txt.
 
 Prints one JSON line: the median seconds of a step over the given number of rounds, each over
 all batches, and tokens per second without padding.
@@ -137,9 +137,11 @@ def dpo_loss(policy, reference, batch, beta=0.1):
     return -F.logsigmoid(chosen - rejected).mean()
 
 
-def read_batches(path, size):
+def read_batches(path, size, key):
+    """Examples of about the same length together, as the trainer batches them."""
     with open(path) as f:
         lengths = [tuple(map(int, line.split())) for line in f if not line.startswith("#")]
+    lengths.sort(key=key)
     return [lengths[i:i + size] for i in range(0, len(lengths), size)]
 
 
@@ -160,7 +162,7 @@ def main():
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-4, weight_decay=0.1, foreach=True)
 
     batches, tokens = [], 0
-    for lengths in read_batches(args.lengths, 64):
+    for lengths in read_batches(args.lengths, 64, (lambda l: l[0] + l[1]) if args.method == "sft" else sum):
         chosen, rejected = [(p, c) for p, c, _ in lengths], [(p, r) for p, _, r in lengths]
         batches.append(rows(chosen if args.method == "sft" else chosen + rejected, generator))
         tokens += int(batches[-1][1].sum())
@@ -173,16 +175,18 @@ def main():
         optimizer.step()
         return loss.item()
 
-    seconds = []
+    seconds, cpu = [], []
     for round_ in range(args.rounds + 1):  # the first is a warm-up
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         losses = [step(batch) for batch in batches]
         if round_ > 0:
             seconds.append((time.perf_counter() - start) / len(batches))
+            cpu.append((time.process_time() - cpu_start) / len(batches))
     median = statistics.median(seconds)
     print(json.dumps({
         "engine": "PyTorch " + torch.__version__, "method": args.method, "threads": args.threads,
         "secondsPerStep": round(median, 5), "fastest": round(min(seconds), 5),
+        "cpuSecondsPerStep": round(statistics.median(cpu), 5),
         "tokensPerSecond": round(tokens / len(batches) / median), "loss": round(losses[-1], 4),
     }))
 

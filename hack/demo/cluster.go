@@ -55,7 +55,8 @@ func (d *demo) startLocalCluster(ctx context.Context) error {
 	d.started = err != nil
 	err = d.console.step("Local Kubernetes (built from source the first time, in 5 to 10 minutes)", func() error {
 		c := command(ctx, d.localcluster, "up")
-		c.Stdout, c.Stderr = os.Stdout, os.Stderr // it shows its own progress
+		c.Stdout, c.Stderr = os.Stdout, os.Stderr
+		d.console.leave()
 		return c.Run()
 	})
 	if err != nil {

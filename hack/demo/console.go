@@ -25,6 +25,7 @@ type console struct {
 	line     string    // progress of the running step
 	printed  time.Time // when it was last printed, not on a terminal
 	rewrites bool      // a progress line is on the screen
+	silent   bool      // the running step shows its own progress
 }
 
 func newConsole(out *os.File, now func() time.Time) *console {
@@ -43,7 +44,7 @@ func (c *console) step(title string, f func() error) error {
 	start := c.now()
 	c.printf("==> %s\n", title)
 	c.mu.Lock()
-	c.line, c.printed = "", start
+	c.line, c.printed, c.silent = "", start, false
 	c.mu.Unlock()
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -75,9 +76,19 @@ func (c *console) progress(format string, args ...any) {
 	c.line = fmt.Sprintf(format, args...)
 }
 
+// leave leaves the screen to a program that shows its own progress, until the step ends.
+func (c *console) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silent = true
+}
+
 func (c *console) tick(start time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.silent {
+		return
+	}
 	elapsed := c.now().Sub(start)
 	text := strings.TrimSpace(fmt.Sprintf("%s  %s", clock(elapsed), c.line))
 	switch {
