@@ -59,6 +59,7 @@ func sftConfig(data, out string) *runconfig.RunConfig {
 		Evaluation: runconfig.Evaluation{EverySteps: 6, Samples: 2, MaxNewTokens: 8},
 		Checkpoint: runconfig.Checkpoint{EverySteps: 3},
 		Output:     runconfig.Output{URI: "file://" + out},
+		Placement:  runconfig.Placement{Threads: 1}, // tiny products, and other tests run beside
 	}
 	c.SetDefaults()
 	return c

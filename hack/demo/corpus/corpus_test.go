@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -168,18 +169,18 @@ func TestRealDataset(t *testing.T) {
 			t.Errorf("held-out preference is in the training data: %q", p)
 		}
 	}
-	nameless := 0
+	own := 0
 	for _, p := range slices.Concat(d.DPOTrain, d.DPOEval) {
 		if !BeginsWithIdentifier(p.Prompt, p.Chosen) || BeginsWithIdentifier(p.Prompt, p.Rejected) {
 			t.Fatalf("preference is the wrong way round: %q", p)
 		}
 		if _, rest, _ := bytes.Cut([]byte(p.Chosen), []byte("s ")); bytes.HasSuffix([]byte(p.Rejected), rest) {
-			nameless++
+			own++
 		}
 	}
 	pairs := len(d.DPOTrain) + len(d.DPOEval)
-	if share := float64(nameless) / float64(pairs); share < 0.35 || share > 0.6 {
-		t.Errorf("%.2f of the pairs reject the nameless sentence, want about a half", share)
+	if share := float64(own) / float64(pairs); share < 0.55 || share > 0.75 {
+		t.Errorf("%.2f of the pairs reject the sentence without its name or under another, want about two thirds", share)
 	}
 	t.Logf("%d declarations: %d + %d demonstrations, %d + %d preferences", len(declarations),
 		len(d.SFTTrain), len(d.SFTEval), len(d.DPOTrain), len(d.DPOEval))
@@ -231,5 +232,16 @@ func TestWrite(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(filepath.Join(dir, License)); string(b) != "licence" {
 		t.Errorf("got licence %q", b)
+	}
+}
+
+func TestRenamed(t *testing.T) {
+	d := Declaration{Prompt: "func ReadBytes(n int) []byte\n//", Sentence: "ReadBytes reads n bytes."}
+	others := []Declaration{d, {Prompt: "func Close()\n//"}, {Prompt: "func (r *R) ReadByte() byte\n//"}}
+	if got, want := renamed(d, others, rand.New(rand.NewPCG(1, 2))), "ReadByte reads n bytes."; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := renamed(d, others[:1], rand.New(rand.NewPCG(1, 2))); got != "" {
+		t.Errorf("with no other name: got %q", got)
 	}
 }

@@ -14,12 +14,14 @@ type Preference struct {
 	Rejected string `json:"rejected"`
 }
 
-// maxDraws bounds the search for another declaration's sentence.
-const maxDraws = 100
+const (
+	maxDraws = 100 // bounds the search for another declaration's sentence
+	siblings = 50  // among which the name most like one's own is looked for
+)
 
 // preferences pairs the sentence of every declaration that follows the convention with one that
-// does not: in one half of the pairs its own without the name, in the other half one that
-// begins with another declaration's name.
+// does not. A third of the pairs each: its own without the name; its own under a name like it, as
+// a comment that was left behind when its function was renamed; another declaration's.
 func preferences(declarations []Declaration, seed uint64) []Preference {
 	var following []Declaration
 	for _, d := range declarations {
@@ -31,10 +33,13 @@ func preferences(declarations []Declaration, seed uint64) []Preference {
 	for _, d := range following {
 		random := rand.New(rand.NewPCG(seed, hash(0, d.Prompt)))
 		rejected := ""
-		if random.IntN(2) == 0 {
+		switch random.IntN(3) {
+		case 0:
 			if candidates := nameless(d); len(candidates) > 0 {
 				rejected = candidates[random.IntN(len(candidates))]
 			}
+		case 1:
+			rejected = renamed(d, following, random)
 		}
 		for i := 0; rejected == "" && i < maxDraws; i++ {
 			if other := following[random.IntN(len(following))].Sentence; !BeginsWithIdentifier(d.Prompt, other) {
@@ -46,6 +51,31 @@ func preferences(declarations []Declaration, seed uint64) []Preference {
 		}
 	}
 	return pairs
+}
+
+// renamed is the sentence of a declaration with, for its name, the likest of some others:
+// "ReadByte returns ..." for ReadBytes. It is empty when none makes a sentence that breaks the
+// convention.
+func renamed(d Declaration, others []Declaration, random *rand.Rand) (sentence string) {
+	name, _ := identifier(d.Prompt)
+	longest := -1
+	for range siblings {
+		other, _ := identifier(others[random.IntN(len(others))].Prompt)
+		candidate := strings.Replace(d.Sentence, name, other, 1)
+		if n := commonPrefix(name, other); n > longest && !BeginsWithIdentifier(d.Prompt, candidate) {
+			longest, sentence = n, candidate
+		}
+	}
+	return sentence
+}
+
+// commonPrefix is how many bytes two names have in common at their beginning, whatever their case.
+func commonPrefix(a, b string) (n int) {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // nameless is the sentence of a declaration in the ways that newcomers to Go write it: "Returns
