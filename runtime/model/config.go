@@ -89,10 +89,13 @@ func ParseConfig(name string, b []byte) (Config, error) {
 			return fail("architectures", "got %q, this trainer knows %q", a, "LlamaForCausalLM")
 		}
 	}
-	for field, rope := range map[string]json.RawMessage{"rope_scaling": other.RopeScaling, "rope_parameters": other.RopeParameters} {
-		theta, err := plainRope(rope)
+	for _, rope := range []struct {
+		field string
+		value json.RawMessage
+	}{{"rope_scaling", other.RopeScaling}, {"rope_parameters", other.RopeParameters}} {
+		theta, err := plainRope(rope.value)
 		if err != nil {
-			return fail(field, "%v", err)
+			return fail(rope.field, "%v", err)
 		}
 		if theta != 0 {
 			c.RopeTheta = theta
@@ -123,6 +126,9 @@ func ParseConfig(name string, b []byte) (Config, error) {
 		return fail(field, "%s", message)
 	}
 	c.Architectures = []string{"LlamaForCausalLM"}
+	if len(c.EOSTokenID) == 0 {
+		c.EOSTokenID = nil
+	}
 	return c, nil
 }
 
