@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -107,19 +108,22 @@ func (d *demo) fetch(ctx context.Context, stage v1alpha1.Stage, name string) (r 
 // ask has both models answer the first held-out prompts, greedily, and counts the answers that begin
 // with the name they are about.
 func (d *demo) ask(ctx context.Context, r *results) error {
-	examples, err := readLines[corpus.Demonstration](d.path("data", corpus.SFTEval))
+	// The user's data may be conversations, or have its prompts in the responses: then there is nothing to ask.
+	examples, err := readLines[struct{ Prompt, Completion, Chosen any }](d.path("data", corpus.SFTEval))
 	if err != nil {
 		return err
 	}
 	var prompts bytes.Buffer
 	for _, e := range examples[:min(askedPrompts, len(examples))] {
-		if e.Prompt == "" { // the user's data may be conversations, or have its prompts in the responses
+		prompt, ok := e.Prompt.(string)
+		if !ok {
 			continue
 		}
-		if err := json.NewEncoder(&prompts).Encode(map[string]string{"prompt": e.Prompt}); err != nil {
+		if err := json.NewEncoder(&prompts).Encode(map[string]string{"prompt": prompt}); err != nil {
 			return err
 		}
-		r.answers = append(r.answers, answer{Prompt: e.Prompt, Reference: e.Completion})
+		reference, _ := cmp.Or(e.Completion, e.Chosen).(string)
+		r.answers = append(r.answers, answer{Prompt: prompt, Reference: reference})
 	}
 	if len(r.answers) == 0 {
 		return nil
