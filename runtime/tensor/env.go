@@ -44,6 +44,7 @@ const tuned = "ALIGNMENT_TUNED"
 // Tune adds to an environment what libtorch and its libraries run best with on the machine, unless the user has set it:
 //
 //   - OPENBLAS_CORETYPE: OpenBLAS (0.3.21 at least) takes processors newer than itself for a Prescott, at a fifth of the speed;
+//   - ATEN_CPU_CAPABILITY: Debian's libtorch stays with AVX2 where it could use AVX-512;
 //   - OMP_NUM_THREADS: OpenMP counts the machine's processors, not those of the pod's quota;
 //   - OMP_WAIT_POLICY: OpenMP's threads wait asleep, not spinning: on processors shared with anything else, spinning costs
 //     four times the processor time and the wall time with it;
@@ -62,6 +63,9 @@ func Tune(environ []string, m Machine) (env []string, changed bool) {
 		}
 	}
 	add("OPENBLAS_CORETYPE", openblasCore(m.Flags))
+	if avx512(m.Flags) {
+		add("ATEN_CPU_CAPABILITY", "avx512")
+	}
 	if m.Threads > 0 {
 		add("OMP_NUM_THREADS", strconv.Itoa(m.Threads))
 	}
@@ -77,7 +81,7 @@ func Tune(environ []string, m Machine) (env []string, changed bool) {
 // add only bfloat16 products, which libtorch does not take from there.
 func openblasCore(flags map[string]bool) string {
 	switch {
-	case flags["avx512f"] && flags["avx512bw"] && flags["avx512dq"] && flags["avx512vl"]:
+	case avx512(flags):
 		return "SkylakeX"
 	case flags["avx2"] && flags["fma"]:
 		return "Haswell"
@@ -137,4 +141,8 @@ func (b BLAS) Warnings(m Machine) (warnings []string) {
 		warnings = append(warnings, fmt.Sprintf("OpenBLAS uses its %s kernels: set OPENBLAS_CORETYPE=%s", b.Core, want))
 	}
 	return warnings
+}
+
+func avx512(flags map[string]bool) bool {
+	return flags["avx512f"] && flags["avx512bw"] && flags["avx512dq"] && flags["avx512vl"]
 }
