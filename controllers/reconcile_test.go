@@ -339,7 +339,7 @@ func TestDeletedJob(t *testing.T) {
 	eventually(t, func() error {
 		err := admin.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: desired.Name(s)}, &batchv1.Job{})
 		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the Job: %v", err)
+			return fmt.Errorf("the Job: %w", err)
 		}
 		return nil
 	})

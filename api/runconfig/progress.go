@@ -49,9 +49,10 @@ type Result struct {
 	Inputs []Artifact `json:"inputs,omitempty"`
 	// RunHash is the run's identity.
 	RunHash string `json:"runHash,omitempty"`
-	// Step and TotalSteps as in Progress.
-	Step       int `json:"step"`
-	TotalSteps int `json:"totalSteps"`
+	// Step, TotalSteps and Epoch as in Progress.
+	Step       int     `json:"step"`
+	TotalSteps int     `json:"totalSteps"`
+	Epoch      float64 `json:"epoch,omitempty"`
 	// Metrics are the last ones, evaluation included.
 	Metrics map[string]float64 `json:"metrics,omitempty"`
 	// Tokens through the policy in training, over all attempts, and the seconds they took.

@@ -122,7 +122,7 @@ func trainer(pod v1alpha1.Pod, settings Settings) *coreac.ContainerApplyConfigur
 		WithResources(resources).
 		// Loading a large model takes minutes in which nothing can answer; a probe that kills would only
 		// do harm, since a trainer that hangs is not told from one that computes. Readiness kills nothing.
-		WithReadinessProbe(coreac.Probe().WithPeriodSeconds(5).WithTimeoutSeconds(2).
+		WithReadinessProbe(coreac.Probe().WithInitialDelaySeconds(3).WithPeriodSeconds(5).WithTimeoutSeconds(2).
 			WithHTTPGet(coreac.HTTPGetAction().WithPath("/healthz").WithPort(intstr.FromString("http")))).
 		WithTerminationMessagePath(runconfig.TerminationPath).
 		// A trainer that cannot even start (a missing library) leaves its last lines instead.

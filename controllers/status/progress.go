@@ -52,9 +52,7 @@ func (n *next) progress() {
 	}
 	now.Percent = percent(now.Step, now.TotalSteps)
 	now.ETA = eta(now.ETASeconds)
-	if p.Epoch > 0 && p.Epoch < 1e9 {
-		now.Epoch = strconv.FormatFloat(p.Epoch, 'f', 2, 64)
-	}
+	now.Epoch = epoch(p.Epoch)
 	if slices.Contains(phases, p.Phase) {
 		now.Phase = p.Phase
 	}
@@ -74,6 +72,7 @@ func (n *next) result(r runconfig.Result) {
 		}
 		p.Step, p.TotalSteps = bounded(float64(r.Step), maxSteps), bounded(float64(r.TotalSteps), maxSteps)
 		p.Percent = percent(p.Step, p.TotalSteps)
+		p.Epoch = epoch(r.Epoch)
 		p.ETA, p.ETASeconds = "", 0
 		p.Phase = runconfig.PhaseFailed
 		if r.ExitCode == runconfig.ExitDone {
@@ -190,4 +189,12 @@ func cleanLines(s string) []string {
 // tail is the end of a log, where the cause usually is.
 func tail(lines []string) string {
 	return strings.Join(lines[max(0, len(lines)-3):], "; ")
+}
+
+// epoch is empty for what no trainer means.
+func epoch(e float64) string {
+	if e > 0 && e < 1e9 {
+		return strconv.FormatFloat(e, 'f', 2, 64)
+	}
+	return ""
 }

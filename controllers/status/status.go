@@ -153,13 +153,24 @@ func (n *next) inFlight() {
 	case pod == nil:
 		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "the pod is starting")
 	case Running(pod):
-		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("pod %s is training", pod.Name))
 		n.progress()
+		doing := "training"
+		if n.Progress == nil || n.Progress.Phase == runconfig.PhaseLoading {
+			doing = "loading"
+		}
+		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("pod %s is %s", pod.Name, doing))
+	case final(terminated(pod)):
+		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("pod %s has ended, its Job not yet", pod.Name))
 	case terminated(pod) != nil:
 		n.going(v1alpha1.PhasePending, v1alpha1.ReasonRestarting, n.retryMessage(pod))
 	default:
 		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, pendingMessage(pod))
 	}
+}
+
+// final is an end that no retry follows: the Job's own is only moments away.
+func final(end *corev1.ContainerStateTerminated) bool {
+	return end != nil && slices.Contains([]int32{runconfig.ExitDone, runconfig.ExitInvalid, runconfig.ExitStopped}, end.ExitCode)
 }
 
 func (n *next) retryMessage(pod *corev1.Pod) string {
@@ -237,7 +248,7 @@ func (n *next) stale() {
 		n.set(v1alpha1.ConditionStale, false, v1alpha1.ReasonUpToDate, "spec and inputs are those of the run")
 	default:
 		n.set(v1alpha1.ConditionStale, true, v1alpha1.ReasonInputsChanged, fmt.Sprintf(
-			"spec or inputs changed after the run began (it is %.12s, it would be %.12s); the run keeps those it was started with", n.RunHash, n.o.Run.Hash))
+			"spec or inputs changed after the run began (it is %.12s, it would be %.12s); the run keeps those it was started with; delete the resource and apply it again to train anew", n.RunHash, n.o.Run.Hash))
 	}
 }
 

@@ -54,7 +54,7 @@ func TestNext(t *testing.T) {
 			Observed{Job: job(), Pods: pods(waiting("ImagePullBackOff", "not found"))},
 			v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "ImagePullBackOff: not found"},
 		"running": {
-			Observed{Job: job(), Pods: pods(running())}, v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, "p is training"},
+			Observed{Job: job(), Pods: pods(running())}, v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, "p is loading"},
 		"retrying": {
 			Observed{Job: job(), Pods: pods(ended(1, `{"reason":"Error","message":"connection lost"}`))},
 			v1alpha1.PhasePending, v1alpha1.ReasonRestarting, "attempt 1 of 3 ended; the next one resumes: connection lost"},

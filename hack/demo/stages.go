@@ -159,11 +159,11 @@ func summary(s v1alpha1.Stage) string {
 	return text
 }
 
-// lastLog is the end of a failed trainer's log, as an error; nil when there is none.
+// lastLog is the end of a failed trainer's log, as an error.
 func (d *demo) lastLog(ctx context.Context, s v1alpha1.Stage) error {
 	log, err := d.runKubectl(ctx, nil, "--namespace="+d.namespace, "logs", "--tail=20", "--selector="+v1alpha1.GroupVersion.Group+"/kind="+string(s.StageKind()))
-	if err != nil || len(log) == 0 {
-		return nil
+	if err != nil {
+		return fmt.Errorf("reading its log: %w", err)
 	}
 	return fmt.Errorf("its log ends with:\n%s", log)
 }

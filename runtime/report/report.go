@@ -32,11 +32,12 @@ type Report struct {
 
 // Sample is one held-out prompt and its answers.
 type Sample struct {
-	Prompt string
+	Prompt string `json:"prompt"`
 	// Before and After training.
-	Before, After string
+	Before string `json:"before"`
+	After  string `json:"after"`
 	// Reference is the data's own answer, if it has one.
-	Reference string
+	Reference string `json:"reference,omitempty"`
 }
 
 //go:embed report.html.tmpl

@@ -1,50 +1,84 @@
 package run
 
 import (
-	"iter"
+	"fmt"
 
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/data"
 )
 
 // load encodes the training and the held-out examples, which are taken from the training
 // data when no others are named.
-func load[T any](r *run, encode func(iter.Seq2[data.Record, error]) ([]T, int, error)) (examples, held []T, err error) {
+func load[T any](r *run, encode func(data.Record) (T, bool, error)) (s split[T], err error) {
 	c := r.config.Data
-	examples, dropped, err := encode(r.records(c.Train))
+	var from []int // the record that each example was made of
+	s.train, from, err = encodeAll(r, c.Train, encode)
 	if err != nil {
-		return nil, nil, dataError("data.train", err)
+		return s, dataError("data.train", err)
 	}
-	r.Log.Info("Read the training data", "examples", len(examples), "dropped", dropped)
 	if len(c.Eval) > 0 {
-		if held, dropped, err = encode(r.records(c.Eval)); err != nil {
-			return nil, nil, dataError("data.eval", err)
+		if s.held, s.heldRecords, err = encodeAll(r, c.Eval, encode); err != nil {
+			return s, dataError("data.eval", err)
 		}
-		r.Log.Info("Read the held-out data", "examples", len(held), "dropped", dropped)
 	} else {
-		trainIndex, evalIndex := data.Split(len(examples), c.EvalFraction, r.config.Seed)
-		held = pick(examples, evalIndex)
-		examples = pick(examples, trainIndex)
+		trainIndex, evalIndex := data.Split(len(s.train), c.EvalFraction, r.config.Seed)
+		s.held, s.heldRecords = pick(s.train, evalIndex), pick(from, evalIndex)
+		s.train = pick(s.train, trainIndex)
 	}
-	if n := r.config.Evaluation.MaxExamples; n > 0 && len(held) > n {
-		held = held[:n]
+	if n := r.config.Evaluation.MaxExamples; n > 0 && len(s.held) > n {
+		s.held = s.held[:n]
 	}
-	return examples, held, nil
+	return s, nil
 }
 
-// questions are the first records of the held-out data, or of the training data without one,
-// that ask something.
-func (r *run) questions(e *data.Encoder) (out []data.Question, err error) {
+// split is a run's examples.
+type split[T any] struct {
+	train, held []T
+	heldRecords []int // the records of the held-out ones, by their number in the data they are from
+}
+
+// encodeAll encodes records and says which of them, by number, each example is from. An
+// error when none is left to learn from.
+func encodeAll[T any](r *run, list []runconfig.Dataset, encode func(data.Record) (T, bool, error)) (out []T, from []int, err error) {
+	n := 0
+	for rec, err := range r.records(list) {
+		if err != nil {
+			return nil, nil, err
+		}
+		x, kept, err := encode(rec)
+		if err != nil {
+			return nil, nil, err
+		}
+		if kept {
+			out, from = append(out, x), append(from, n)
+		}
+		n++
+	}
+	if len(out) == 0 {
+		return nil, nil, fmt.Errorf("%w: all %d have an empty response, or one that is cut off by the length limits", data.ErrNoExamples, n)
+	}
+	r.Log.Info("Read data", "files", len(list), "examples", len(out), "dropped", n-len(out))
+	return out, from, nil
+}
+
+// questions are the first of the held-out records that ask something.
+func (r *run) questions(e *data.Encoder, held []int) (out []data.Question, err error) {
 	from, field := r.config.Data.Eval, "data.eval"
 	if len(from) == 0 {
 		from, field = r.config.Data.Train, "data.train"
 	}
+	n := 0
 	for rec, err := range r.records(from) {
-		if len(out) == r.config.Evaluation.Samples {
+		if len(out) == r.config.Evaluation.Samples || len(held) == 0 {
 			break
 		}
 		if err != nil {
 			return nil, dataError(field, err)
 		}
+		if n++; n-1 != held[0] {
+			continue
+		}
+		held = held[1:]
 		q, ok, err := e.Question(rec)
 		if err != nil {
 			return nil, dataError(field, err)

@@ -57,7 +57,9 @@ func (r *run) verifyFolder(role, field string, s runconfig.Source) error {
 	if err != nil {
 		return invalidField(field+".uri", err)
 	}
-	if _, err := os.Stat(dir); err != nil {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return invalidData(field+".uri", fmt.Errorf("%s does not exist", s.URI))
+	} else if err != nil {
 		return invalidData(field+".uri", err)
 	}
 	_, digest, err := checkpoint.ReadManifest(dir)
@@ -87,6 +89,9 @@ func (r *run) verifyFile(role, field string, d runconfig.Dataset) error {
 		return invalidField(field+".uri", err)
 	}
 	digest, err := storage.DigestFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return invalidData(field+".uri", fmt.Errorf("%s does not exist", d.URI))
+	}
 	if err != nil {
 		return invalidData(field+".uri", err)
 	}

@@ -1,8 +1,11 @@
 package run
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -22,8 +25,9 @@ import (
 // The files of an output folder beside the checkpoint's own. They hold times, so they are
 // not in its manifest.
 const (
-	resultFile = "result.json"
-	reportFile = "report.html"
+	resultFile  = "result.json"
+	reportFile  = "report.html"
+	samplesFile = "samples.jsonl"
 )
 
 // publish writes the Hugging Face folder and, last, its manifest.
@@ -79,8 +83,8 @@ const stateCopies = 3
 // checkSpace refuses to start what the disk cannot hold: keepLast states and one being
 // written, and the checkpoint.
 func (r *run) checkSpace(policy *model.Model) error {
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(r.dir, &fs); err != nil {
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(r.dir, &disk); err != nil {
 		return fmt.Errorf("output.uri: %w", err)
 	}
 	size := int64(4)
@@ -92,7 +96,7 @@ func (r *run) checkSpace(policy *model.Model) error {
 	if r.config.Checkpoint.EverySteps > 0 {
 		need += weights * stateCopies * int64(r.config.Checkpoint.KeepLast+1)
 	}
-	if have := int64(fs.Bavail) * fs.Bsize; have < need {
+	if have := int64(disk.Bavail) * disk.Bsize; have < need {
 		return &invalid{runconfig.ReasonDiskFull, fmt.Errorf("output.uri: %s has %d MiB free, the run needs %d MiB for its checkpoint and %d states", r.config.Output.URI, have>>20, need>>20, r.config.Checkpoint.KeepLast+1)}
 	}
 	return nil
@@ -103,7 +107,7 @@ func (r *run) writeResult(result runconfig.Result) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(r.dir); err != nil { // the run failed before it had a folder
+	if _, err := os.Stat(r.dir); errors.Is(err, fs.ErrNotExist) { // the run failed before it had a folder
 		return nil
 	}
 	return storage.WriteFile(filepath.Join(r.dir, resultFile), append(b, '\n'), 0o644)
@@ -118,7 +122,7 @@ func readResult(path string) (result runconfig.Result, err error) {
 	return result, err
 }
 
-// writeReport writes report.html. It is for people: a run whose checkpoint stands does not fail for it.
+// writeReport writes report.html and samples.jsonl. They are for people: a run whose checkpoint stands does not fail for it.
 func (r *run) writeReport(result runconfig.Result, questions []data.Question, before, after []string) error {
 	history, err := r.recorder.History()
 	if err != nil {
@@ -130,10 +134,20 @@ func (r *run) writeReport(result runconfig.Result, questions []data.Question, be
 	}
 	result.Inputs, result.RunHash, result.Reason = r.inputs, r.hash, runconfig.ReasonSucceeded
 	page := report.Report{Title: r.config.Name, Method: string(r.config.Method), Result: result, Config: string(config), History: history, Versions: r.versions()}
+	var samples bytes.Buffer
+	lines := json.NewEncoder(&samples)
 	for i, q := range questions {
-		page.Samples = append(page.Samples, report.Sample{Prompt: q.Text, Before: before[i], After: after[i], Reference: q.Reference})
+		s := report.Sample{Prompt: q.Text, Before: before[i], After: after[i], Reference: q.Reference}
+		page.Samples = append(page.Samples, s)
+		if err := lines.Encode(s); err != nil {
+			return err
+		}
 	}
-	if err := report.Write(filepath.Join(r.dir, reportFile), page); err != nil {
+	err = errors.Join(
+		storage.WriteFile(filepath.Join(r.dir, samplesFile), samples.Bytes(), 0o644),
+		report.Write(filepath.Join(r.dir, reportFile), page),
+	)
+	if err != nil {
 		r.Log.Error(err, "Writing the report failed")
 	}
 	return nil

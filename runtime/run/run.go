@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -88,6 +90,9 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 	if r.dir, err = r.resolver.Path(c.Output.URI); err != nil {
 		return result, invalidField("output.uri", err)
 	}
+	if err := r.verifyInputs(); err != nil {
+		return result, err
+	}
 	if published, done, err := r.published(); err != nil || done {
 		return published, err
 	}
@@ -101,9 +106,6 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 		return result, err
 	}
 	r.phase(runconfig.PhaseLoading)
-	if err := r.verifyInputs(); err != nil {
-		return result, err
-	}
 	err = tensor.Run(func() (err error) {
 		result, err = r.trainAndPublish(ctx)
 		return err
@@ -137,11 +139,14 @@ func (r *run) published() (runconfig.Result, bool, error) {
 	if m.RunHash != r.hash {
 		return runconfig.Result{}, false, invalidField("output.uri", fmt.Errorf("%s holds the checkpoint of another run (hash %.12s, this run is %.12s)", r.dir, m.RunHash, r.hash))
 	}
+	if now, then := digests(r.inputs), digests(m.Inputs); !slices.Equal(now, then) {
+		return runconfig.Result{}, false, invalidData("output.uri", fmt.Errorf("%s was trained on other inputs (%s) than there are now (%s): name the digests in the configuration, which makes it a run of its own, or delete the folder",
+			r.config.Output.URI, strings.Join(then, ", "), strings.Join(now, ", ")))
+	}
 	if _, err := checkpoint.Verify(r.dir, digest); err != nil {
 		return runconfig.Result{}, false, fmt.Errorf("output.uri: %w", err)
 	}
 	r.Log.Info("Adopting the checkpoint published by a run of the same hash", "dir", r.dir, "digest", digest)
-	r.inputs = m.Inputs
 	result, _ := readResult(filepath.Join(r.dir, resultFile)) // lost if the attempt died between the two files
 	result.ExitCode, result.Message, result.Adopted = runconfig.ExitDone, "", true
 	result.Output = r.output(digest)

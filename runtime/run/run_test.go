@@ -301,3 +301,16 @@ func TestDivergenceStops(t *testing.T) {
 		t.Errorf("got %+v, want exit code 3", r)
 	}
 }
+
+// TestAdoptsOnlyTheSameInputs: a file may change under a URI without changing the run's hash.
+func TestAdoptsOnlyTheSameInputs(t *testing.T) {
+	dir := t.TempDir()
+	sft, _ := words(t, dir)
+	c := sftConfig(sft, filepath.Join(dir, "out"))
+	mustPublish(t, c)
+	write(t, dir, "sft.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n")
+	r := start(t, t.Context(), c, nil)
+	if r.ExitCode != runconfig.ExitInvalid || r.Adopted || !strings.Contains(r.Message, "trained on other inputs") {
+		t.Errorf("got %+v, want the changed data named", r)
+	}
+}

@@ -75,7 +75,7 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 	}
 	r.Log.Info("Training", "method", c.Method, "parameters", policy.Config().NumParameters(), "examples", len(method.Lengths()), "device", device)
 	totals, metrics, err := t.Run(ctx)
-	result := runconfig.Result{Step: totals.Step, TotalSteps: totals.TotalSteps, Tokens: totals.Tokens, Seconds: totals.Seconds, Metrics: metrics}
+	result := runconfig.Result{Step: totals.Step, TotalSteps: totals.TotalSteps, Epoch: totals.Epoch, Tokens: totals.Tokens, Seconds: totals.Seconds, Metrics: metrics}
 	if err != nil {
 		if errors.Is(err, train.ErrOtherRun) {
 			err = fmt.Errorf("output.uri: %w", err)
@@ -139,17 +139,24 @@ func (r *run) loadReference(policy *model.Model, tok *tokenizer.Tokenizer) (*mod
 // the held-out questions that the report answers.
 func (r *run) loadExamples(e *data.Encoder) (train.Method, []data.Question, error) {
 	c := r.config
-	questions, err := r.questions(e)
-	if err != nil {
-		return nil, nil, err
-	}
+	var method train.Method
+	var held []int
 	switch c.Method {
 	case runconfig.SFT:
-		examples, held, err := load(r, e.Sequences)
-		return &train.SFT{Examples: examples, Held: held}, questions, err
+		s, err := load(r, e.Sequence)
+		if err != nil {
+			return nil, nil, err
+		}
+		method, held = &train.SFT{Examples: s.train, Held: s.held}, s.heldRecords
 	case runconfig.DPO:
-		examples, held, err := load(r, e.Pairs)
-		return &train.DPO{Examples: examples, Held: held}, questions, err
+		s, err := load(r, e.Pair)
+		if err != nil {
+			return nil, nil, err
+		}
+		method, held = &train.DPO{Examples: s.train, Held: s.held}, s.heldRecords
+	default:
+		return nil, nil, invalidField("method", fmt.Errorf("got %q", c.Method))
 	}
-	return nil, nil, invalidField("method", fmt.Errorf("got %q", c.Method))
+	questions, err := r.questions(e, held)
+	return method, questions, err
 }

@@ -78,7 +78,7 @@ func TestCall(t *testing.T) {
 
 func TestRun(t *testing.T) {
 	sentinel := errors.New("sentinel")
-	if err := Run(func() error { return sentinel }); err != sentinel {
+	if err := Run(func() error { return sentinel }); !errors.Is(err, sentinel) {
 		t.Errorf("Run changes f's error to %v", err)
 	}
 	var nested error

@@ -1,7 +1,5 @@
 package tokenizer
 
-import "strings"
-
 // Byte-level BPE spells each byte as one printable character (GPT-2): printable Latin-1 bytes
 // as themselves, the other 68 as the characters from U+0100 on, in order.
 var (
@@ -26,16 +24,7 @@ var (
 	}()
 )
 
-// spell writes bytes in the byte alphabet.
-func spell(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		b.WriteRune(byteRunes[s[i]])
-	}
-	return b.String()
-}
-
-// unspell is the inverse of spell; a token with a character outside the alphabet stands for itself.
+// unspell reads a token in the byte alphabet; one with a character outside it stands for itself.
 func unspell(token string) string {
 	b := make([]byte, 0, len(token))
 	for _, r := range token {

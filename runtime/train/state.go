@@ -21,7 +21,7 @@ const (
 )
 
 // ErrOtherRun is a state that belongs to another run.
-var ErrOtherRun = errors.New("the output folder holds the state of another run")
+var ErrOtherRun = errors.New("it belongs to another run, or to inputs that have changed since: put those back, or delete the folder state to begin anew")
 
 // trainerState is the rest of what a step depends on. The data cursor is the step itself:
 // the order of examples is a function of seed, epoch and step.

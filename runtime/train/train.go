@@ -61,6 +61,7 @@ type Trainer struct {
 type Totals struct {
 	Step       int     `json:"step"`
 	TotalSteps int     `json:"totalSteps"`
+	Epoch      float64 `json:"epoch"`
 	Tokens     int64   `json:"tokens"`  // through the policy in training, padding excluded
 	Seconds    float64 `json:"seconds"` // in optimiser steps; evaluation and saving excluded
 }
@@ -94,10 +95,10 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 	if err := t.Rewind(resumed); err != nil {
 		return t.run, nil, err
 	}
-	progress := runconfig.Progress{Phase: runconfig.PhaseEvaluating, Step: resumed, TotalSteps: total, ResumedFrom: resumed, Metrics: map[string]float64{}}
+	progress := runconfig.Progress{Phase: runconfig.PhaseEvaluating, TotalSteps: total, ResumedFrom: resumed, Metrics: map[string]float64{}}
 	report := func() {
 		progress.Step = t.run.Step
-		progress.Epoch = float64(t.run.Step) / float64(stepsPerEpoch)
+		progress.Epoch = t.run.Epoch
 		progress.Percent = 100 * float64(t.run.Step) / float64(total)
 		if t.run.Step > 0 {
 			progress.ETASeconds = t.run.Seconds / float64(t.run.Step) * float64(total-t.run.Step)
@@ -153,6 +154,7 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 
 		seconds := t.Now().Sub(started).Seconds()
 		t.run.Step++
+		t.run.Epoch = float64(t.run.Step) / float64(stepsPerEpoch)
 		t.run.Tokens += int64(values["num_tokens"])
 		t.run.Seconds += seconds
 		values["grad_norm"], values["learning_rate"] = norm, rate
