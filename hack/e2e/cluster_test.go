@@ -19,6 +19,9 @@ const (
 	takeDown = 2 * time.Minute
 )
 
+// ownCluster says that the cluster is the tests' own, on this machine.
+var ownCluster bool
+
 // cluster is where the tests run.
 type cluster struct {
 	kubeconfig string
@@ -37,6 +40,7 @@ func openCluster(ctx context.Context) (*cluster, error) {
 	if k := os.Getenv("KUBECONFIG"); k != "" {
 		return &cluster{kubeconfig: k}, nil
 	}
+	ownCluster = true
 	c := &cluster{launcher: os.Getenv("E2E_LOCALCLUSTER")}
 	if c.launcher == "" {
 		return nil, errors.New("neither KUBECONFIG nor E2E_LOCALCLUSTER is set: run make e2e")

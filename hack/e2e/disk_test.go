@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	storagev1 "k8s.io/api/storage/v1"
@@ -44,8 +45,12 @@ func TestFullDisk(t *testing.T) {
 		t.Parallel()
 		s := s.as(t)
 		s.create(sftJob("filled", on("small")))
-		s.attempt("filled", 1, step(2*saveEvery+1))
+		pod, _ := s.attempt("filled", 1, step(2*saveEvery+1))
+		if !s.signal(&pod, syscall.SIGSTOP) { // filling takes a moment, in which the run could end
+			t.Fatal("the trainer has ended too early")
+		}
 		s.fill("small", 8<<20)
+		s.signal(&pod, syscall.SIGCONT)
 		s.refused(v1alpha1.SFTJobKind, "filled", runconfig.ReasonDiskFull, "no space left on device")
 
 		uri := s.job(v1alpha1.SFTJobKind, "filled").Annotations["alignment.dev/output"]

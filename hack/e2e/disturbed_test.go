@@ -7,12 +7,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
 )
 
@@ -46,41 +46,50 @@ func TestKilled(t *testing.T) {
 	want := undisturbedDigest(t)
 	s := newSpace(t).workspace()
 	draw := random(t.Name())
-	between := func(lo, hi int) func(runconfig.Progress) bool { return step(lo + draw.IntN(hi-lo)) }
-	publishing := func(p runconfig.Progress) bool { return p.Phase == runconfig.PhasePublishing }
+	between := func(lo, hi int) int { return lo + draw.IntN(hi-lo) }
 	for _, c := range []struct {
-		name    string
-		moments []func(runconfig.Progress) bool // of an attempt each
-		delay   time.Duration                   // at most, after the moment was seen
+		name string
+		at   []int         // the step of each attempt at which its end draws near
+		wait time.Duration // until it comes, at most
 	}{
-		{"loading", []func(runconfig.Progress) bool{step(0)}, 500 * time.Millisecond},
-		{"early", []func(runconfig.Progress) bool{between(1, saveEvery)}, 50 * time.Millisecond},
-		{"saving", []func(runconfig.Progress) bool{step(saveEvery * (1 + draw.IntN(steps/saveEvery/2)))}, 20 * time.Millisecond},
-		{"twice", []func(runconfig.Progress) bool{between(steps/5, steps/3), between(steps/2, steps*2/3)}, 50 * time.Millisecond},
-		{"publishing", []func(runconfig.Progress) bool{publishing}, 100 * time.Millisecond},
+		{"loading", []int{0}, 500 * time.Millisecond},
+		{"early", []int{between(1, saveEvery)}, 50 * time.Millisecond},
+		{"saving", []int{saveEvery * between(1, steps/saveEvery/2)}, 20 * time.Millisecond},
+		{"twice", []int{between(steps/5, steps/3), between(steps/2, steps*2/3)}, 50 * time.Millisecond},
+		{"ending", []int{steps - 15}, 0}, // somewhere from the last steps until after it has published
 	} {
-		delays := make([]time.Duration, len(c.moments)) // drawn here: the subtests run in any order
-		for i := range delays {
-			delays[i] = time.Duration(draw.Int64N(int64(c.delay)))
+		fractions := make([]float64, len(c.at)) // drawn here: the subtests run in any order
+		for i := range fractions {
+			fractions[i] = draw.Float64()
 		}
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := s.as(t)
 			s.create(sftJob(c.name))
-			saved := 0
-			for i, reached := range c.moments {
-				pod, p := s.attempt(c.name, i+1, reached)
-				time.Sleep(delays[i])
-				s.kill9(&pod)
-				t.Logf("attempt %d was seen at step %d of %d, %s; %s later it was killed", i+1, p.Step, p.TotalSteps, p.Phase, delays[i])
-				// A step is reported before its state is saved: of the one it was at, nothing is certain.
-				saved = max(0, (p.Step-1)/saveEvery*saveEvery)
+			attempts, saved := 1, 0
+			for i, at := range c.at {
+				pod, p := s.attempt(c.name, i+1, step(at))
+				limit := c.wait
+				if limit == 0 {
+					limit = time.Duration(p.ETASeconds*float64(time.Second)) + 250*time.Millisecond
+				}
+				wait := time.Duration(fractions[i] * float64(limit)).Round(time.Millisecond)
+				time.Sleep(wait)
+				killed := s.signal(&pod, syscall.SIGKILL)
+				t.Logf("attempt %d was seen at step %d of %d, %s; %s later it was killed: %t", i+1, p.Step, p.TotalSteps, p.Phase, wait, killed)
+				if killed {
+					attempts++
+					// A step is reported before its state is saved: of the one it was at, nothing is certain.
+					saved = max(0, (p.Step-1)/saveEvery*saveEvery)
+				} else if c.wait != 0 {
+					t.Fatal("the trainer has ended too early")
+				}
 			}
 			status := s.succeeds(v1alpha1.SFTJobKind, c.name)
 			s.sameCheckpoint(status, want)
 			pods := s.pods(v1alpha1.SFTJobKind, c.name)
-			if n := len(c.moments) + 1; int(status.Attempts) != n || len(pods) != n {
-				t.Errorf("status counts %d attempts, there are %d pods, want %d", status.Attempts, len(pods), n)
+			if int(status.Attempts) != attempts || len(pods) != attempts {
+				t.Errorf("status counts %d attempts, there are %d pods, want %d", status.Attempts, len(pods), attempts)
 			}
 			s.resumed(pods, status, saved)
 		})

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -35,22 +36,23 @@ func trainerProcess(pod *corev1.Pod) (int, error) {
 	return 0, nil
 }
 
-// kill9 kills the trainer of a pod as the kernel would when memory runs out. The test is skipped
-// when the pod's node is another machine.
-func (s *space) kill9(pod *corev1.Pod) {
+// signal sends a signal to the trainer of a pod, from outside, and says whether it still ran. The test is
+// skipped when the pod's node is another machine.
+func (s *space) signal(pod *corev1.Pod, signal syscall.Signal) bool {
 	s.Helper()
 	pid, err := trainerProcess(pod)
 	if err != nil {
 		s.Fatal(err)
 	}
+	if pid == 0 && !ownCluster {
+		s.Skip("the trainer's process is not on this machine")
+	}
 	if pid == 0 {
-		if os.Getenv("E2E_LOCALCLUSTER") == "" {
-			s.Skip("the trainer's process is not on this machine")
-		}
-		s.Fatalf("pod %s: no process of this machine trains in it", pod.Name)
+		return false
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		s.Fatalf("kill process %d of pod %s: %v", pid, pod.Name, err)
+	err = syscall.Kill(pid, signal)
+	if err != nil && !errors.Is(err, syscall.ESRCH) {
+		s.Fatalf("send %s to process %d of pod %s: %v", signal, pid, pod.Name, err)
 	}
-	s.Logf("killed process %d of pod %s", pid, pod.Name)
+	return err == nil
 }

@@ -43,7 +43,7 @@ func sftJob(name string, change ...func(*v1alpha1.SFTJob)) *v1alpha1.SFTJob {
 	j.Spec.StageSpec = v1alpha1.StageSpec{
 		Data:        v1alpha1.Data{Train: []v1alpha1.Dataset{{URI: "pvc://work/data/sft.jsonl"}}, EvalFraction: "0.1", MaxLength: 64},
 		Training:    v1alpha1.Training{MaxSteps: steps, BatchSize: 64, LearningRate: "5e-3"},
-		Evaluation:  v1alpha1.Evaluation{Samples: 16, MaxNewTokens: 48},
+		Evaluation:  v1alpha1.Evaluation{Samples: 8, MaxNewTokens: 16},
 		Checkpoint:  v1alpha1.Checkpoint{EverySteps: saveEvery},
 		Seed:        7,
 		Output:      v1alpha1.Output{URI: "pvc://work/out"},
@@ -158,6 +158,9 @@ func (s *space) attempt(stage string, n int, reached func(runconfig.Progress) bo
 	s.eventually(5*time.Minute, func() error {
 		running := 0
 		for _, c := range s.pods(v1alpha1.SFTJobKind, stage) {
+			if c.Status.Phase == corev1.PodSucceeded {
+				return final{fmt.Errorf("%s has ended before it could be disturbed", c.Name)}
+			}
 			seen[c.Name] = true
 			if c.Status.Phase == corev1.PodRunning && c.DeletionTimestamp == nil {
 				pod, running = c, running+1
@@ -175,9 +178,6 @@ func (s *space) attempt(stage string, n int, reached func(runconfig.Progress) bo
 		}
 		if err := json.Unmarshal(b, &p); err != nil {
 			return final{fmt.Errorf("progress of %s: %w: %s", pod.Name, err, b)}
-		}
-		if p.Phase == runconfig.PhaseDone || p.Phase == runconfig.PhaseFailed {
-			return final{fmt.Errorf("%s is %s before it could be disturbed: %s", pod.Name, p.Phase, b)}
 		}
 		if !reached(p) {
 			return fmt.Errorf("%s is not there yet: %s", pod.Name, b)
