@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -27,6 +28,12 @@ func newest(pods []corev1.Pod) *corev1.Pod {
 		}
 	}
 	return n
+}
+
+func anyUnfinished(pods []corev1.Pod) bool {
+	return slices.ContainsFunc(pods, func(p corev1.Pod) bool {
+		return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
+	})
 }
 
 // container is the trainer's status; nil before the kubelet has seen the pod.

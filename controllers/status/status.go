@@ -117,8 +117,8 @@ func (n *next) run() {
 	n.Attempts = max(1, n.Attempts, n.o.Job.Status.Failed+n.o.Job.Status.Active+n.o.Job.Status.Succeeded)
 	n.resolved()
 	for _, c := range n.o.Job.Status.Conditions {
-		if c.Status != corev1.ConditionTrue {
-			continue
+		if c.Status != corev1.ConditionTrue || anyUnfinished(n.o.Pods) {
+			continue // Jobs and pods are watched apart: the pod's own end, and with it the result, is yet to be seen
 		}
 		switch c.Type {
 		case batchv1.JobComplete:

@@ -70,6 +70,10 @@ func TestNext(t *testing.T) {
 		"complete, forged digest": {
 			Observed{Job: job(batchv1.JobComplete), Pods: pods(ended(0, strings.ReplaceAll(goodOK, good, "../../etc")))},
 			v1alpha1.PhaseFailed, v1alpha1.ReasonResultUnreadable, "no checkpoint with a digest"},
+		"complete, pod's end not seen yet": {
+			Observed{Job: job(batchv1.JobComplete), Pods: pods(running())}, v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, "p is loading"},
+		"failed, pod's end not seen yet": {
+			Observed{Job: job(batchv1.JobFailed), Pods: pods(running())}, v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, "p is loading"},
 		"complete, pod gone": {
 			Observed{Job: job(batchv1.JobComplete)}, v1alpha1.PhaseFailed, v1alpha1.ReasonResultUnreadable, "delete Job x-sft"},
 		"failed, trainer's words": {
