@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// askedPrompts is how many held-out prompts both models answer.
-	askedPrompts = 200
+	// askedPrompts is how many held-out prompts both models answer, at most: enough for a difference of a few percent to be no accident.
+	askedPrompts = 1000
 	// shownPrompts of them are printed.
 	shownPrompts = 3
 	// answerTokens bounds an answer; the manifests' samples have the same.

@@ -16,12 +16,12 @@ type Preference struct {
 
 const (
 	maxDraws = 100 // bounds the search for another declaration's sentence
-	siblings = 50  // among which the name most like one's own is looked for
+	siblings = 500 // among which the name most like one's own is looked for
 )
 
 // preferences pairs the sentence of every declaration that follows the convention with one that
-// does not. A third of the pairs each: its own without the name; its own under a name like it, as
-// a comment that was left behind when its function was renamed; another declaration's.
+// does not: three in five have its own under a name like it, as a comment that was left behind
+// when its function was renamed; the others its own without the name, or another declaration's.
 func preferences(declarations []Declaration, seed uint64) []Preference {
 	var following []Declaration
 	for _, d := range declarations {
@@ -33,12 +33,12 @@ func preferences(declarations []Declaration, seed uint64) []Preference {
 	for _, d := range following {
 		random := rand.New(rand.NewPCG(seed, hash(0, d.Prompt)))
 		rejected := ""
-		switch random.IntN(3) {
+		switch random.IntN(5) {
 		case 0:
 			if candidates := nameless(d); len(candidates) > 0 {
 				rejected = candidates[random.IntN(len(candidates))]
 			}
-		case 1:
+		case 1, 2, 3:
 			rejected = renamed(d, following, random)
 		}
 		for i := 0; rejected == "" && i < maxDraws; i++ {
