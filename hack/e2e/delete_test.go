@@ -26,7 +26,7 @@ func TestDelete(t *testing.T) {
 	before := s.objects()
 	s.create(sftJob("running", func(j *v1alpha1.SFTJob) { j.Spec.Training.MaxSteps = 1 << 20 }))
 	s.create(sftJob("finished", func(j *v1alpha1.SFTJob) { j.Spec.Training.MaxSteps = 2 }))
-	s.attempt("running", 1, step(1))
+	s.attempt(v1alpha1.SFTJobKind, "running", 1, step(1))
 	s.succeeds(v1alpha1.SFTJobKind, "finished")
 	made := s.objects()
 	for _, stage := range []string{"running-sft", "finished-sft"} {

@@ -45,7 +45,7 @@ func TestFullDisk(t *testing.T) {
 		t.Parallel()
 		s := s.as(t)
 		s.create(sftJob("filled", on("small")))
-		pod, _ := s.attempt("filled", 1, step(2*saveEvery+1))
+		pod, _ := s.attempt(v1alpha1.SFTJobKind, "filled", 1, step(2*saveEvery+1))
 		if !s.signal(&pod, syscall.SIGSTOP) { // filling takes a moment, in which the run could end
 			t.Fatal("the trainer has ended too early")
 		}

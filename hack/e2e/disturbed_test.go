@@ -68,7 +68,7 @@ func TestKilled(t *testing.T) {
 			s.create(sftJob(c.name))
 			attempts, saved := 1, 0
 			for i, at := range c.at {
-				pod, p := s.attempt(c.name, i+1, step(at))
+				pod, p := s.attempt(v1alpha1.SFTJobKind, c.name, i+1, step(at))
 				limit := c.wait
 				if limit == 0 {
 					limit = time.Duration(p.ETASeconds*float64(time.Second)) + 250*time.Millisecond
@@ -96,6 +96,29 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestKilledDPO kills a stage with a second model: the reference has to be the policy of before the first step,
+// not the one that is resumed.
+func TestKilledDPO(t *testing.T) {
+	t.Parallel()
+	s := newSpace(t).workspace()
+	s.create(sftJob("base", func(j *v1alpha1.SFTJob) { j.Spec.Training.MaxSteps = 30 }))
+	from := v1alpha1.CheckpointSource{From: &v1alpha1.StageReference{Kind: v1alpha1.SFTJobKind, Name: "base"}}
+	s.create(dpoJob("calm", from))
+	s.create(dpoJob("killed", from))
+	at := steps/3 + random(t.Name()).IntN(steps/3)
+	pod, p := s.attempt(v1alpha1.DPOJobKind, "killed", 1, step(at))
+	if !s.signal(&pod, syscall.SIGKILL) {
+		t.Fatal("the trainer has ended too early")
+	}
+	t.Logf("killed at step %d of %d", p.Step, p.TotalSteps)
+	calm, killed := s.succeeds(v1alpha1.DPOJobKind, "calm"), s.succeeds(v1alpha1.DPOJobKind, "killed")
+	s.sameCheckpoint(killed, calm.Output.Digest)
+	if calm.Attempts != 1 || killed.Attempts != 2 {
+		t.Errorf("status counts %d and %d attempts, want 1 and 2", calm.Attempts, killed.Attempts)
+	}
+	s.resumed(s.pods(v1alpha1.DPOJobKind, "killed"), killed, (p.Step-1)/saveEvery*saveEvery)
+}
+
 // TestTerminated deletes a running pod, as a drained node does: the trainer saves its state in the time it
 // has, and the next pod goes on from there.
 func TestTerminated(t *testing.T) {
@@ -104,7 +127,7 @@ func TestTerminated(t *testing.T) {
 	s := newSpace(t).workspace()
 	s.create(sftJob("terminated", func(j *v1alpha1.SFTJob) { j.Spec.Checkpoint = v1alpha1.Checkpoint{} })) // nothing else saves
 	at := steps/4 + random(t.Name()).IntN(steps/4)
-	pod, p := s.attempt("terminated", 1, step(at))
+	pod, p := s.attempt(v1alpha1.SFTJobKind, "terminated", 1, step(at))
 	if err := kube.Delete(ctx, &pod); err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t).workspace()
 	s.create(sftJob("scraped", func(j *v1alpha1.SFTJob) { j.Spec.Training.MaxSteps = 1 << 20 }))
-	pod, p := s.attempt("scraped", 1, step(10)) // the first logged step
+	pod, p := s.attempt(v1alpha1.SFTJobKind, "scraped", 1, step(10)) // the first logged step
 	trainer := s.scrape(s.name, pod.Name)
 	for _, name := range []string{"step", "total_steps", "epoch", "percent", "eta_seconds", "tokens_per_second", "loss", "eval_loss", "grad_norm", "learning_rate"} {
 		if trainer["alignment_training_"+name] == nil {

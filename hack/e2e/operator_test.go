@@ -34,7 +34,7 @@ func TestOperatorRestart(t *testing.T) {
 	s.endsOnce("restart", want)
 
 	s.create(sftJob("absent"))
-	s.attempt("absent", 1, step(1))
+	s.attempt(v1alpha1.SFTJobKind, "absent", 1, step(1))
 	s.scaleOperator("0")
 	t.Cleanup(func() { s.scaleOperator("1") })
 	s.eventually(5*time.Minute, func() error {

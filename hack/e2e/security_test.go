@@ -26,7 +26,7 @@ func TestRestricted(t *testing.T) {
 	}
 
 	s.create(sftJob("restricted", func(j *v1alpha1.SFTJob) { j.Spec.Training.MaxSteps = 1 << 20 }))
-	pod, _ := s.attempt("restricted", 1, step(1))
+	pod, _ := s.attempt(v1alpha1.SFTJobKind, "restricted", 1, step(1))
 	for _, v := range pod.Spec.Volumes {
 		if v.Projected != nil || v.Secret != nil {
 			t.Errorf("volume %s holds credentials: %+v", v.Name, v.VolumeSource)

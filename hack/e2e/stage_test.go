@@ -62,6 +62,7 @@ func dpoJob(name string, model v1alpha1.CheckpointSource) *v1alpha1.DPOJob {
 	j.Spec.Model = model
 	j.Spec.StageSpec = sftJob(name).Spec.StageSpec
 	j.Spec.Data.Train[0].URI = "pvc://work/data/dpo.jsonl"
+	j.Spec.Training.LearningRate = "3e-4"
 	return j
 }
 
@@ -151,13 +152,13 @@ func jobName(kind v1alpha1.StageKind, stage string) string {
 	return stage + "-" + strings.ToLower(strings.TrimSuffix(string(kind), "Job"))
 }
 
-// attempt waits until the n-th pod of an SFTJob, counted from 1, has begun and is so far as reached says.
-func (s *space) attempt(stage string, n int, reached func(runconfig.Progress) bool) (pod corev1.Pod, p runconfig.Progress) {
+// attempt waits until the n-th pod of a stage, counted from 1, has begun and is so far as reached says.
+func (s *space) attempt(kind v1alpha1.StageKind, stage string, n int, reached func(runconfig.Progress) bool) (pod corev1.Pod, p runconfig.Progress) {
 	s.Helper()
 	seen := map[string]bool{}
 	s.eventually(5*time.Minute, func() error {
 		running := 0
-		for _, c := range s.pods(v1alpha1.SFTJobKind, stage) {
+		for _, c := range s.pods(kind, stage) {
 			if c.Status.Phase == corev1.PodSucceeded {
 				return final{fmt.Errorf("%s has ended before it could be disturbed", c.Name)}
 			}
