@@ -245,3 +245,24 @@ func TestRenamed(t *testing.T) {
 		t.Errorf("with no other name: got %q", got)
 	}
 }
+
+func TestMisspelt(t *testing.T) {
+	d := Declaration{Prompt: "func ReadAll() []byte\n//", Sentence: "ReadAll reads all."}
+	random := rand.New(rand.NewPCG(1, 2))
+	seen := map[string]bool{}
+	for range 1000 {
+		name, rest, _ := strings.Cut(misspelt(d, random), " ")
+		if rest != "reads all." || name == "ReadAll" {
+			t.Fatalf("got %q %q", name, rest)
+		}
+		seen[name] = true
+	}
+	for _, name := range []string{"All", "Read", "ReadReadAll", "ReadAllAll", "eadAll", "ReadAl", "RReadAll", "ReaddAll"} {
+		if !seen[name] {
+			t.Errorf("%q never came", name)
+		}
+	}
+	if got := misspelt(Declaration{Prompt: "func F()\n//", Sentence: "F does."}, random); got != "" {
+		t.Errorf("a name of one letter: got %q", got)
+	}
+}

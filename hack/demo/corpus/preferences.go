@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -20,8 +21,8 @@ const (
 )
 
 // preferences pairs the sentence of every declaration that follows the convention with one that
-// does not: three in five have its own under a name like it, as a comment that was left behind
-// when its function was renamed; the others its own without the name, or another declaration's.
+// does not: three in five have its own under a name like it, misspelt or left behind when the
+// function was renamed; the others its own without the name, or another declaration's.
 func preferences(declarations []Declaration, seed uint64) []Preference {
 	var following []Declaration
 	for _, d := range declarations {
@@ -38,8 +39,10 @@ func preferences(declarations []Declaration, seed uint64) []Preference {
 			if candidates := nameless(d); len(candidates) > 0 {
 				rejected = candidates[random.IntN(len(candidates))]
 			}
-		case 1, 2, 3:
+		case 1:
 			rejected = renamed(d, following, random)
+		case 2, 3:
+			rejected = misspelt(d, random)
 		}
 		for i := 0; rejected == "" && i < maxDraws; i++ {
 			if other := following[random.IntN(len(following))].Sentence; !BeginsWithIdentifier(d.Prompt, other) {
@@ -67,6 +70,40 @@ func renamed(d Declaration, others []Declaration, random *rand.Rand) (sentence s
 		}
 	}
 	return sentence
+}
+
+// misspelt is the sentence of a declaration with a slip in its name: a letter, or a word of a
+// camel-case name, left out or written twice. It is empty for a name of one letter.
+func misspelt(d Declaration, random *rand.Rand) string {
+	name, _ := identifier(d.Prompt)
+	parts := words(name)
+	if len(parts) == 1 || random.IntN(2) == 0 {
+		parts = strings.Split(name, "")
+	}
+	if len(parts) == 1 {
+		return ""
+	}
+	i := random.IntN(len(parts))
+	slip := slices.Delete(slices.Clone(parts), i, i+1)
+	if random.IntN(2) == 0 {
+		slip = slices.Insert(slices.Clone(parts), i, parts[i])
+	}
+	sentence := strings.Replace(d.Sentence, name, strings.Join(slip, ""), 1)
+	if BeginsWithIdentifier(d.Prompt, sentence) { // the type "A" and its article, for example
+		return ""
+	}
+	return sentence
+}
+
+// words takes a camel-case name apart: "ReadAllBytes" is "Read", "All", "Bytes".
+func words(name string) (out []string) {
+	begin := 0
+	for i, r := range name {
+		if i > begin && unicode.IsUpper(r) {
+			out, begin = append(out, name[begin:i]), i
+		}
+	}
+	return append(out, name[begin:])
 }
 
 // commonPrefix is how many bytes two names have in common at their beginning, whatever their case.
