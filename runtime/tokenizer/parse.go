@@ -43,6 +43,10 @@ type modelJSON struct {
 // mergeJSON is ["a", "b"] or, before tokenizers 0.20, "a b".
 type mergeJSON [2]string
 
+// MarshalJSON writes the older form, which every version of tokenizers reads: no token of a byte-level
+// vocabulary has a space in it.
+func (m mergeJSON) MarshalJSON() ([]byte, error) { return json.Marshal(m[0] + " " + m[1]) }
+
 func (m *mergeJSON) UnmarshalJSON(b []byte) error {
 	var joined string
 	if err := json.Unmarshal(b, &joined); err == nil {
