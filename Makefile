@@ -64,8 +64,8 @@ images: build $(LOCALCLUSTER) ## Image archives in out/, without a Docker daemon
 	@$(LOCALCLUSTER) mkimage --tag $(OPERATOR_IMAGE) --output out/operator.tar --entrypoint /operator --layer bin/operator=/operator
 	@$(LOCALCLUSTER) mkimage --tag $(TRAINER_IMAGE) --output out/trainer.tar --entrypoint /trainer --libs-of bin/trainer --layer bin/trainer=/trainer
 
-deploy: ## Install the operator on the cluster that KUBECONFIG names
-	@kubectl apply --server-side -k config/default
+deploy: ## Install OPERATOR_IMAGE, to run TRAINER_IMAGE, on the cluster that KUBECONFIG names
+	@OPERATOR_IMAGE=$(OPERATOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) hack/deploy.sh
 
 deps:
 	@hack/deps.sh
