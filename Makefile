@@ -13,7 +13,7 @@ export CGO_LDFLAGS := -L$(LIBTORCH)/lib -Wl,-rpath,$(LIBTORCH)/lib
 endif
 export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 
-TOOL := go tool -modfile=hack/tools/go.mod
+LINT := go tool -modfile=hack/tools/lint/go.mod golangci-lint
 LOCALCLUSTER := bin/localcluster
 GO_SOURCES := $(shell git ls-files -co --exclude-standard '*.go' '*.cpp' '*.h' go.mod go.sum 2>/dev/null)
 
@@ -43,7 +43,7 @@ fuzz: deps ## Fuzz what reads bytes from outside, FUZZTIME each (default 20s)
 			echo "==> $$p $$f"; go test ./$$p -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-20s}; done; done
 
 generate: ## Regenerate deepcopy functions, CRDs and RBAC
-	@$(TOOL) controller-gen object paths=./api/... crd paths=./api/... output:crd:dir=config/crd/bases rbac:roleName=manager paths=./controllers/... output:rbac:dir=config/rbac
+	@go generate ./api/... ./controllers/...
 
 verify: generate lint ## Fail when generated code, formatting or go.mod is not what it should be
 	@go mod tidy
@@ -52,7 +52,7 @@ verify: generate lint ## Fail when generated code, formatting or go.mod is not w
 
 lint: deps ## golangci-lint, and go vet where it does not look
 	@go vet -tags e2e ./hack/e2e/ && go vet -C hack/localcluster ./...
-	@$(TOOL) golangci-lint run ./...
+	@$(LINT) run ./...
 
 build: deps ## Build both programs into bin/
 	@mkdir -p bin
