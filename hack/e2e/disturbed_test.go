@@ -71,7 +71,7 @@ func TestKilled(t *testing.T) {
 				pod, p := s.attempt(v1alpha1.SFTJobKind, c.name, i+1, step(at))
 				limit := c.wait
 				if limit == 0 {
-					limit = time.Duration(p.ETASeconds*float64(time.Second)) + 250*time.Millisecond
+					limit = time.Duration(p.ETASeconds/2*float64(time.Second)) + 200*time.Millisecond // an estimate errs on the long side
 				}
 				wait := time.Duration(fractions[i] * float64(limit)).Round(time.Millisecond)
 				time.Sleep(wait)
