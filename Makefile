@@ -24,7 +24,7 @@ demo: images ## SFT, then DPO, on a real Kubernetes (KEEP=1 keeps it; DATA=, BAS
 	@go run ./hack/demo
 
 test: deps $(LOCALCLUSTER) ## Unit tests, and the operator against a real API server
-	@echo "==> Tests (about 6 minutes; the first time Kubernetes is built before, about 10 minutes)"
+	@echo "==> Tests (about 2 minutes once compiled)"
 	@assets="$$($(LOCALCLUSTER) env)"; KUBEBUILDER_ASSETS="$$assets" go test -timeout 30m ./...
 	@go test -C hack/localcluster ./...
 

@@ -80,10 +80,10 @@ func TestGroup(t *testing.T) {
 	if third.Restarts != 1 {
 		t.Errorf("a start on request counts as a restart: %+v", third)
 	}
-	log, err := os.ReadFile(filepath.Join(logs, "sleeper.log"))
-	if err != nil || len(log) == 0 {
-		t.Errorf("log = %q, %v", log, err)
-	}
+	eventually(t, client, "its log has what it said", func(Status) bool {
+		log, err := os.ReadFile(filepath.Join(logs, "sleeper.log"))
+		return err == nil && len(log) > 0
+	})
 }
 
 func TestStartFails(t *testing.T) {
