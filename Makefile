@@ -15,6 +15,8 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 
 LINT := go tool -modfile=hack/tools/lint/go.mod golangci-lint
 LOCALCLUSTER := bin/localcluster
+# Packages as they are compiled become a count, so that a first build is seen to go on; errors pass through.
+COUNT := awk '/[: ]/ { print; next } ++n % 100 == 0 { print "    " n " packages compiled"; fflush() }'
 GO_SOURCES := $(shell git ls-files -co --exclude-standard '*.go' '*.cpp' '*.h' go.mod go.sum 2>/dev/null)
 
 help: ## Show this help
@@ -24,7 +26,9 @@ demo: images ## SFT, then DPO, on a real Kubernetes (KEEP=1 keeps it; DATA=, BAS
 	@go run ./hack/demo
 
 test: deps $(LOCALCLUSTER) ## Unit tests, and the operator against a real API server
-	@echo "==> Tests (about 2 minutes once compiled)"
+	@echo "==> Compiling (about 5 minutes the first time)"
+	@go build -v ./... 2>&1 | $(COUNT)
+	@echo "==> Tests (about 2 minutes; their own compilation is extra the first time)"
 	@assets="$$($(LOCALCLUSTER) env)"; KUBEBUILDER_ASSETS="$$assets" go test -timeout 30m ./...
 	@go test -C hack/localcluster ./...
 
@@ -51,15 +55,18 @@ verify: generate lint ## Fail when generated code, formatting or go.mod is not w
 	@test -z "$$(git status --porcelain)" || { git status --porcelain; git --no-pager diff | head -50; echo "the tree is dirty after generating: commit the above"; exit 1; }
 
 lint: deps ## golangci-lint, and go vet where it does not look
+	@echo "==> Linting (about 5 minutes the first time: the linter is compiled)"
 	@go vet -tags e2e ./hack/e2e/ && go vet -C hack/localcluster ./...
 	@$(LINT) run ./...
 
 build: deps ## Build both programs into bin/
+	@echo "==> Building operator and trainer (about 5 minutes the first time)"
 	@mkdir -p bin
-	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/operator ./images/operator
-	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/trainer ./images/trainer
+	@CGO_ENABLED=0 go build -v -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/operator ./images/operator 2>&1 | $(COUNT)
+	@go build -v -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/trainer ./images/trainer 2>&1 | $(COUNT)
 
 images: build $(LOCALCLUSTER) ## Image archives in out/, without a Docker daemon
+	@echo "==> Image archives (some seconds)"
 	@mkdir -p out
 	@$(LOCALCLUSTER) mkimage --tag $(OPERATOR_IMAGE) --output out/operator.tar --entrypoint /operator --layer bin/operator=/operator
 	@$(LOCALCLUSTER) mkimage --tag $(TRAINER_IMAGE) --output out/trainer.tar --entrypoint /trainer --libs-of bin/trainer --layer bin/trainer=/trainer
@@ -70,7 +77,7 @@ deploy: ## Install OPERATOR_IMAGE, to run TRAINER_IMAGE, on the cluster that KUB
 deps:
 	@hack/deps.sh
 
-$(LOCALCLUSTER): $(filter hack/localcluster/%,$(GO_SOURCES))
+$(LOCALCLUSTER): $(filter hack/localcluster/%,$(GO_SOURCES)) Makefile
 	@mkdir -p bin
 	@CGO_ENABLED=0 go build -C hack/localcluster -o $(CURDIR)/$@ . # not -trimpath: it finds its programs' sources
 
