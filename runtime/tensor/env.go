@@ -46,8 +46,8 @@ const tuned = "ALIGNMENT_TUNED"
 //   - OPENBLAS_CORETYPE: OpenBLAS (0.3.21 at least) takes processors newer than itself for a Prescott, at a fifth of the speed;
 //   - ATEN_CPU_CAPABILITY: Debian's libtorch stays with AVX2 where it could use AVX-512;
 //   - OMP_NUM_THREADS: OpenMP counts the machine's processors, not those of the pod's quota;
-//   - OMP_WAIT_POLICY: OpenMP's threads wait asleep, not spinning: on processors shared with anything else, spinning costs
-//     four times the processor time and the wall time with it;
+//   - GOMP_SPINCOUNT: OpenMP's threads spin some microseconds, then wait asleep: on processors shared with anything else,
+//     longer spinning costs four times the processor time, and the wall time with it;
 //   - MALLOC_*: blocks of middle size stay in one heap instead of going back to the kernel (large ones, see bridge.cpp).
 func Tune(environ []string, m Machine) (env []string, changed bool) {
 	present := map[string]bool{}
@@ -69,7 +69,7 @@ func Tune(environ []string, m Machine) (env []string, changed bool) {
 	if m.Threads > 0 {
 		add("OMP_NUM_THREADS", strconv.Itoa(m.Threads))
 	}
-	add("OMP_WAIT_POLICY", "passive")
+	add("GOMP_SPINCOUNT", "2000")
 	add("MALLOC_ARENA_MAX", "1") // a thread's own arena is made of 64 MB pieces
 	add("MALLOC_MMAP_THRESHOLD_", strconv.Itoa(32<<20))
 	add("MALLOC_TRIM_THRESHOLD_", strconv.Itoa(1<<30))

@@ -16,7 +16,7 @@ func TestTune(t *testing.T) {
 		has     []string
 		hasNot  []string
 	}{
-		{"avx512", []string{"HOME=/root"}, Machine{avx512, 2}, []string{"HOME=/root", "OPENBLAS_CORETYPE=SkylakeX", "ATEN_CPU_CAPABILITY=avx512", "OMP_NUM_THREADS=2", "OMP_WAIT_POLICY=passive", "MALLOC_ARENA_MAX=1"}, nil},
+		{"avx512", []string{"HOME=/root"}, Machine{avx512, 2}, []string{"HOME=/root", "OPENBLAS_CORETYPE=SkylakeX", "ATEN_CPU_CAPABILITY=avx512", "OMP_NUM_THREADS=2", "GOMP_SPINCOUNT=2000", "MALLOC_ARENA_MAX=1"}, nil},
 		{"avx2", nil, Machine{avx2, 0}, []string{"OPENBLAS_CORETYPE=Haswell"}, []string{"OMP_NUM_THREADS="}},
 		{"another architecture", nil, Machine{cpuFlags("Features : asimd"), 1}, []string{"OMP_NUM_THREADS=1"}, []string{"OPENBLAS_CORETYPE="}},
 		{"the user's own", []string{"OPENBLAS_CORETYPE=Zen", "OMP_NUM_THREADS="}, Machine{avx512, 2}, []string{"OPENBLAS_CORETYPE=Zen", "OMP_NUM_THREADS="},
