@@ -245,7 +245,7 @@ func TestPrint(t *testing.T) {
 	for _, want := range []string{
 		"  SFT  100 s      90 s     10       100  3.900          4.000                -              -      -",
 		"  DPO  100 s      90 s     10       100      -          0.400            0.900              -  1.500",
-		"bigram model has 4.100", "of 1: SFT 50.0 %, DPO 75.0 %",
+		"bigram model has 4.100", "of 4 sampled: SFT 50.0 %, DPO 75.0 %",
 		"func F()\n  base // xx⏎yy\n  SFT  // The\n  DPO  // F is.\n  Go   // F does.\n",
 		"dpo/report.html",
 	} {

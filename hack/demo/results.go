@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,6 +24,8 @@ import (
 const (
 	// askedPrompts is how many held-out prompts both models answer, at most: enough for a difference of a few percent to be no accident.
 	askedPrompts = 1000
+	// draws is how often each prompt is answered anew, to tell a small difference from an accident.
+	draws = 4
 	// shownPrompts of them are printed.
 	shownPrompts = 3
 	// answerTokens bounds an answer; the manifests' samples have the same.
@@ -105,8 +108,8 @@ func (d *demo) fetch(ctx context.Context, stage v1alpha1.Stage, name string) (r 
 	return r, json.Unmarshal(b, &r.Result)
 }
 
-// ask has both models answer the first held-out prompts, greedily, and counts the answers that begin
-// with the name they are about.
+// ask has both models answer the held-out prompts: greedily, to be read, and by sampling from their
+// distribution, to count the answers that begin with the name they are about.
 func (d *demo) ask(ctx context.Context, r *results) error {
 	// The user's data may be conversations, or have its prompts in the responses: then there is nothing to ask.
 	examples, err := readLines[struct{ Prompt, Completion, Chosen any }](d.path("data", corpus.SFTEval))
@@ -140,32 +143,50 @@ func (d *demo) ask(ctx context.Context, r *results) error {
 		{"DPO", r.dpo.remote, func(a *answer) *string { return &a.DPO }},
 	} {
 		d.console.progress("%s answers %d prompts", stage.name, len(r.answers))
-		var out bytes.Buffer
-		if err := d.exec(ctx, bytes.NewReader(prompts.Bytes()), &out, "generate", "--checkpoint", claimRoot+stage.remote, "--prompts", "-", "--max-new-tokens", answerTokens); err != nil {
-			return err
-		}
-		said, err := decodeLines[struct{ Response string }](out.Bytes())
+		greedy, err := d.generate(ctx, stage.remote, prompts.Bytes(), len(r.answers), "--max-new-tokens", answerTokens)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", stage.name, err)
 		}
-		if len(said) != len(r.answers) {
-			return fmt.Errorf("%s gave %d answers to %d prompts", stage.name, len(said), len(r.answers))
+		for i, said := range greedy {
+			*stage.into(&r.answers[i]) = said.Response
 		}
 		follow := 0
-		for i := range said {
-			a := &r.answers[i]
-			*stage.into(a) = said[i].Response
-			if corpus.BeginsWithIdentifier(a.Prompt, said[i].Response) {
-				follow++
+		for draw := range draws {
+			d.console.progress("%s answers %d prompts, draw %d of %d", stage.name, len(r.answers), draw+1, draws)
+			drawn, err := d.generate(ctx, stage.remote, prompts.Bytes(), len(r.answers), "--max-new-tokens", "24", "--temperature", "1", "--seed", strconv.Itoa(draw))
+			if err != nil {
+				return fmt.Errorf("%s: %w", stage.name, err)
+			}
+			for i, said := range drawn {
+				if corpus.BeginsWithIdentifier(r.answers[i].Prompt, said.Response) {
+					follow++
+				}
 			}
 		}
-		r.followsBy[stage.name] = float64(follow) / float64(len(said))
+		r.followsBy[stage.name] = float64(follow) / float64(draws*len(r.answers))
 	}
 	b, err := json.MarshalIndent(r.answers, "", "  ")
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(d.path("answers.json"), append(b, '\n'), 0o644)
+}
+
+// response is a line of the trainer's answers.
+type response struct{ Response string }
+
+// generate has a checkpoint on the claim answer prompts, one JSON object a line.
+func (d *demo) generate(ctx context.Context, remote string, prompts []byte, want int, flags ...string) ([]response, error) {
+	var out bytes.Buffer
+	args := append([]string{"generate", "--checkpoint", claimRoot + remote, "--prompts", "-"}, flags...)
+	if err := d.exec(ctx, bytes.NewReader(prompts), &out, args...); err != nil {
+		return nil, err
+	}
+	said, err := decodeLines[response](out.Bytes())
+	if err == nil && len(said) != want {
+		err = fmt.Errorf("%d answers to %d prompts", len(said), want)
+	}
+	return said, err
 }
 
 // addBase takes the answers before the SFTJob's training from the samples beside its report.

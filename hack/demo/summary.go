@@ -27,7 +27,7 @@ func (d *demo) print(r *results) {
 	fmt.Fprintf(&b, "\nSFT's held-out loss is in nats per token, over %d tokens; an interpolated bigram model has %.3f.\n", r.bigram.Tokens, r.bigram.CrossEntropy)
 	b.WriteString("Reward accuracy, margin and KL to the reference (nats per response) are on held-out pairs.\n")
 	if d.data == "" {
-		fmt.Fprintf(&b, "Comments that begin with the name they are about, of %d: SFT %.1f %%, DPO %.1f %%.\n", len(r.answers), 100*r.followsBy["SFT"], 100*r.followsBy["DPO"])
+		fmt.Fprintf(&b, "Comments that begin with the name they are about, of %d sampled: SFT %.1f %%, DPO %.1f %%. Below, the likeliest ones.\n", draws*len(r.answers), 100*r.followsBy["SFT"], 100*r.followsBy["DPO"])
 	}
 	for _, a := range r.answers[:min(shownPrompts, len(r.answers))] {
 		fmt.Fprintf(&b, "\n%s\n", strings.TrimSuffix(a.Prompt, "\n//"))
