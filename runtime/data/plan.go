@@ -57,3 +57,12 @@ func Split(n int, fraction float64, seed uint64) (train, eval []int) {
 
 // splitStream keeps Split's random numbers apart from those of Plan's epochs.
 const splitStream = math.MaxUint64
+
+// Pick is from[i] for each i of index, as Plan, Micro and Split give it.
+func Pick[T any](from []T, index []int) []T {
+	out := make([]T, len(index))
+	for i, j := range index {
+		out[i] = from[j]
+	}
+	return out
+}

@@ -22,8 +22,8 @@ func load[T any](r *run, encode func(data.Record) (T, bool, error)) (s split[T],
 		}
 	} else {
 		trainIndex, evalIndex := data.Split(len(s.train), c.EvalFraction, r.config.Seed)
-		s.held, s.heldRecords = pick(s.train, evalIndex), pick(from, evalIndex)
-		s.train = pick(s.train, trainIndex)
+		s.held, s.heldRecords = data.Pick(s.train, evalIndex), data.Pick(from, evalIndex)
+		s.train = data.Pick(s.train, trainIndex)
 	}
 	if n := r.config.Evaluation.MaxExamples; n > 0 && len(s.held) > n {
 		s.held = s.held[:n]
@@ -88,12 +88,4 @@ func (r *run) questions(e *data.Encoder, held []int) (out []data.Question, err e
 		}
 	}
 	return out, nil
-}
-
-func pick[T any](from []T, index []int) []T {
-	out := make([]T, len(index))
-	for i, j := range index {
-		out[i] = from[j]
-	}
-	return out
 }

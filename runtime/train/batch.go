@@ -45,11 +45,3 @@ func chunks(lengths []int, size int) [][]int {
 	slices.SortStableFunc(order, func(a, b int) int { return lengths[a] - lengths[b] })
 	return slices.Collect(slices.Chunk(order, size))
 }
-
-func pick[T any](from []T, index []int) []T {
-	out := make([]T, len(index))
-	for i, j := range index {
-		out[i] = from[j]
-	}
-	return out
-}

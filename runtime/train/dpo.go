@@ -39,7 +39,7 @@ func (d *DPO) Precompute(progress func(done, of int)) {
 	var done int
 	for _, micro := range chunks(d.Lengths(), d.MicroBatchSize) {
 		tensor.Scoped(func() {
-			logps := d.referenceLogps(data.BatchPairs(pick(d.Examples, micro), d.Pad)).Float64s()
+			logps := d.referenceLogps(data.BatchPairs(data.Pick(d.Examples, micro), d.Pad)).Float64s()
 			for j, i := range micro {
 				copy(kept[2*i:2*i+2], logps[2*j:2*j+2])
 			}
@@ -52,7 +52,7 @@ func (d *DPO) Precompute(progress func(done, of int)) {
 
 // Loss implements Method.
 func (d *DPO) Loss(examples []int, m *Metrics) *tensor.Tensor {
-	batch := data.BatchPairs(pick(d.Examples, examples), d.Pad)
+	batch := data.BatchPairs(data.Pick(d.Examples, examples), d.Pad)
 	var reference *tensor.Tensor // [2*pairs]
 	if d.precomputed == nil {
 		reference = d.referenceLogps(batch)
@@ -99,7 +99,7 @@ func (d *DPO) referenceLogps(batch data.Batch) (logps *tensor.Tensor) {
 // response, over responses sampled from the policy.
 func (d *DPO) Evaluate() map[string]float64 {
 	values := heldOut(pairLengths(d.Held), d.MicroBatchSize, func(examples []int, m *Metrics) {
-		batch := data.BatchPairs(pick(d.Held, examples), d.Pad)
+		batch := data.BatchPairs(data.Pick(d.Held, examples), d.Pad)
 		d.loss(batch, d.referenceLogps(batch), m)
 	})
 	if kl, ok := d.kl(); ok {
@@ -131,7 +131,7 @@ func (d *DPO) kl() (float64, bool) {
 	for _, micro := range chunks(lengthsOf(sampled), d.MicroBatchSize) {
 		tensor.Scoped(func() {
 			tensor.NoGrad(func() {
-				batch := data.BatchSequences(pick(sampled, micro), d.Pad)
+				batch := data.BatchSequences(data.Pick(sampled, micro), d.Pad)
 				ratio := tokenLogps(d.Policy, batch).TokenLogps.Sub(tokenLogps(d.Reference, batch).TokenLogps) // [n]
 				// Unbiased and never negative, unlike the ratio itself: Schulman, "Approximating KL Divergence", k3.
 				kl := ratio.Neg().Expm1().Add(ratio) // [n]

@@ -35,7 +35,7 @@ func (s *SFT) Weight(batch []int) float64 {
 func (s *SFT) Loss(examples []int, m *Metrics) *tensor.Tensor { return s.loss(s.Examples, examples, m) }
 
 func (s *SFT) loss(from []data.Sequence, examples []int, m *Metrics) *tensor.Tensor {
-	batch := data.BatchSequences(pick(from, examples), s.Pad)
+	batch := data.BatchSequences(data.Pick(from, examples), s.Pad)
 	logps := tokenLogps(s.Policy, batch)
 	loss := objective.SFT(logps.TokenLogps) // scalar
 	n := float64(len(batch.Targets))
