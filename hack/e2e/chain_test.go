@@ -27,12 +27,12 @@ spec:
       config: {hidden_size: 48, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, intermediate_size: 96, tie_word_embeddings: true}
       tokenizer: {trainVocabSize: 300}
   data:
-    train: [{uri: pvc://work/data/sft.jsonl}]
+    train: [{uri: pvc://lab/data/sft.jsonl}]
     evalFraction: "0.1"
     maxLength: 64
   training: {maxSteps: 150, batchSize: 32, learningRate: "5e-3"}
   evaluation: {samples: 2}
-  output: {uri: pvc://work/out}
+  output: {uri: pvc://lab/out}
   pod: {threads: 1, resources: {requests: {cpu: 200m}}}
 `
 
@@ -43,11 +43,11 @@ metadata: {name: words}
 spec:
   model: {from: {kind: SFTJob, name: words}}
   data:
-    train: [{uri: pvc://work/data/dpo.jsonl}]
+    train: [{uri: pvc://lab/data/dpo.jsonl}]
     evalFraction: "0.1"
     maxLength: 64
   training: {maxSteps: 40, batchSize: 16, learningRate: "3e-4"}
-  output: {uri: pvc://work/out}
+  output: {uri: pvc://lab/out}
   pod: {threads: 1, resources: {requests: {cpu: 200m}}}
 `
 

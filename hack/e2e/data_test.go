@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// dataFolder of the claim work holds the files of dataset.
+// dataFolder of the claim lab holds the files of dataset.
 const dataFolder = "data"
 
 // dataset is a small task that a small model learns in seconds: what animals say. The demonstrations say it

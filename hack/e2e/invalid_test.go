@@ -24,7 +24,7 @@ func TestInvalid(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t).workspace()
 	good := dataset()["sft.jsonl"]
-	if err := s.put(claimPath("work")+"/"+dataFolder, map[string][]byte{
+	if err := s.put(claimPath("lab")+"/"+dataFolder, map[string][]byte{
 		"broken.jsonl":  withLine(good, 17, `{"prompt": "the cat says", "completion": "meo`),
 		"missing.jsonl": withLine(good, 9, `{"prompt": "the cat says"}`),
 		"number.jsonl":  withLine(good, 23, `{"prompt": "the cat says", "completion": 7}`),
@@ -32,7 +32,7 @@ func TestInvalid(t *testing.T) {
 		t.Fatal(err)
 	}
 	from := func(file string) func(*v1alpha1.SFTJob) {
-		return func(j *v1alpha1.SFTJob) { j.Spec.Data.Train[0].URI = v1alpha1.URI("pvc://work/data/" + file) }
+		return func(j *v1alpha1.SFTJob) { j.Spec.Data.Train[0].URI = v1alpha1.URI("pvc://lab/data/" + file) }
 	}
 	wrong := "sha256:" + strings.Repeat("0", 64)
 	for _, c := range []struct {

@@ -41,12 +41,12 @@ func sftJob(name string, change ...func(*v1alpha1.SFTJob)) *v1alpha1.SFTJob {
 		Tokenizer: v1alpha1.Tokenizer{TrainVocabSize: 300},
 	}
 	j.Spec.StageSpec = v1alpha1.StageSpec{
-		Data:        v1alpha1.Data{Train: []v1alpha1.Dataset{{URI: "pvc://work/data/sft.jsonl"}}, EvalFraction: "0.1", MaxLength: 64},
+		Data:        v1alpha1.Data{Train: []v1alpha1.Dataset{{URI: "pvc://lab/data/sft.jsonl"}}, EvalFraction: "0.1", MaxLength: 64},
 		Training:    v1alpha1.Training{MaxSteps: steps, BatchSize: 64, LearningRate: "5e-3"},
 		Evaluation:  v1alpha1.Evaluation{Samples: 8, MaxNewTokens: 16},
 		Checkpoint:  v1alpha1.Checkpoint{EverySteps: saveEvery},
 		Seed:        7,
-		Output:      v1alpha1.Output{URI: "pvc://work/out"},
+		Output:      v1alpha1.Output{URI: "pvc://lab/out"},
 		MaxRestarts: 3,
 		Pod:         small,
 	}
@@ -61,7 +61,7 @@ func dpoJob(name string, model v1alpha1.CheckpointSource) *v1alpha1.DPOJob {
 	j := &v1alpha1.DPOJob{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	j.Spec.Model = model
 	j.Spec.StageSpec = sftJob(name).Spec.StageSpec
-	j.Spec.Data.Train[0].URI = "pvc://work/data/dpo.jsonl"
+	j.Spec.Data.Train[0].URI = "pvc://lab/data/dpo.jsonl"
 	j.Spec.Training.LearningRate = "3e-4"
 	return j
 }
@@ -69,9 +69,9 @@ func dpoJob(name string, model v1alpha1.CheckpointSource) *v1alpha1.DPOJob {
 // workspace is a namespace with the claim work, the data in it and a workbench.
 func (s *space) workspace(claims ...string) *space {
 	s.Helper()
-	s.claim("work", "", "1Gi")
-	s.workbench(append(claims, "work")...)
-	if err := s.put(claimPath("work")+"/"+dataFolder, dataset()); err != nil {
+	s.claim("lab", "", "1Gi")
+	s.workbench(append(claims, "lab")...)
+	if err := s.put(claimPath("lab")+"/"+dataFolder, dataset()); err != nil {
 		s.Fatal(err)
 	}
 	return s
