@@ -11,18 +11,24 @@ import (
 // placement and output, and with an input's digest in place of its URI where the digest
 // is known. Two runs of one hash have the same result. It is returned as 64 hex digits.
 //
-// Micro-batch size, logging and checkpoint intervals do not enter: they change speed and
+// Micro-batch size, activation checkpointing, logging and checkpoint intervals do not enter: they change speed and
 // memory, not the result. A field left empty hashes as its default.
 func (c RunConfig) Hash() (string, error) {
 	// SetDefaults writes through these, which the caller's value shares.
-	c.Data.Train, c.Data.Eval = slices.Clone(c.Data.Train), slices.Clone(c.Data.Eval)
+	for _, list := range c.Data.lists() {
+		*list.datasets = slices.Clone(*list.datasets)
+	}
 	if c.Objective != nil {
 		o := *c.Objective
 		c.Objective = &o
 	}
+	if c.PPO != nil {
+		p := *c.PPO
+		c.PPO = &p
+	}
 	c.SetDefaults()
 	c.Name, c.Output, c.Placement, c.Checkpoint = "", Output{}, Placement{}, Checkpoint{}
-	c.Training.MicroBatchSize, c.Training.LogSteps = 0, 0
+	c.Training.MicroBatchSize, c.Training.LogSteps, c.Training.ActivationCheckpointing = 0, 0, false
 	c.Model.Source = identity(c.Model.Source)
 	if c.Model.Tokenizer != nil {
 		t := *c.Model.Tokenizer
@@ -33,7 +39,16 @@ func (c RunConfig) Hash() (string, error) {
 		r := identity(*c.Reference)
 		c.Reference = &r
 	}
-	c.Data.Train, c.Data.Eval = identities(c.Data.Train), identities(c.Data.Eval)
+	if c.PPO != nil {
+		c.PPO.RewardModel = identity(c.PPO.RewardModel)
+		if c.PPO.Value != nil {
+			v := identity(*c.PPO.Value)
+			c.PPO.Value = &v
+		}
+	}
+	for _, list := range c.Data.lists() {
+		identities(*list.datasets)
+	}
 	b, err := Marshal(&c) // maps are written in key order, so the bytes are canonical
 	if err != nil {
 		return "", fmt.Errorf("hash run config: %w", err)
@@ -49,13 +64,11 @@ func identity(s Source) Source {
 	return s
 }
 
-func identities(in []Dataset) []Dataset {
-	out := make([]Dataset, len(in))
-	for i, d := range in {
+// identities changes its argument.
+func identities(list []Dataset) {
+	for i, d := range list {
 		if d.Digest != "" {
-			d.URI = ""
+			list[i].URI = ""
 		}
-		out[i] = d
 	}
-	return out
 }

@@ -9,8 +9,11 @@ import (
 // hashing to these values. Add files; never edit one or its hash.
 func TestGoldenHashes(t *testing.T) {
 	for path, want := range map[string]string{
-		"testdata/v1-sft.yaml": "dfb302ae1751e388275ee7ee5e21e1a7a0ffd168cb9d2588249371eb2d4c2b2e",
-		"testdata/v1-dpo.yaml": "05c7121f84dd9b659f66e3f3d978cf6115e549c68599104cd352012b10388cfe",
+		"testdata/v1-sft.yaml":         "dfb302ae1751e388275ee7ee5e21e1a7a0ffd168cb9d2588249371eb2d4c2b2e",
+		"testdata/v1-dpo.yaml":         "05c7121f84dd9b659f66e3f3d978cf6115e549c68599104cd352012b10388cfe",
+		"testdata/v1-rewardmodel.yaml": "1c1a56c4ac4bc6905c3419d5df953a83d76016d8cae0ee653f32faec721cf2c5",
+		"testdata/v1-ppo.yaml":         "e2a2765a0b87bbf42d1a3625619d783247e5788ddd7009c1293f43fc16b4b33d",
+		"testdata/v1-simpo.yaml":       "381bcd53fcdfba79b8f6609c62367cd434e240056414cf480de5508a1e4c61a8",
 	} {
 		c, err := Load(path)
 		if err != nil {
@@ -74,6 +77,9 @@ func TestWhatEntersTheHash(t *testing.T) {
 		"architecture":           {func(c *RunConfig) { c.Model.Init["hidden_size"] = 64 }, true},
 		"tokenizer":              {func(c *RunConfig) { c.Model.Tokenizer.Train.VocabSize++ }, true},
 		"reference":              {func(c *RunConfig) { c.Reference = &Source{URI: "file:///r"} }, true},
+		"activation checkpoints": {func(c *RunConfig) { c.Training.ActivationCheckpointing = true }, false},
+		"demonstrations":         {func(c *RunConfig) { c.Data.Demonstrations = []Dataset{{URI: "file:///d"}} }, true},
+		"reward model":           {func(c *RunConfig) { c.PPO = &PPOSettings{RewardModel: Source{URI: "file:///r"}} }, true},
 		"learning rate":          {func(c *RunConfig) { c.Training.LearningRate *= 1 + 1e-15 }, true},
 		"batch size":             {func(c *RunConfig) { c.Training.BatchSize *= 2 }, true},
 	} {

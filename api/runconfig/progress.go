@@ -58,13 +58,16 @@ type Result struct {
 	// Tokens through the policy in training, over all attempts, and the seconds they took.
 	Tokens  int64   `json:"tokens,omitempty"`
 	Seconds float64 `json:"seconds,omitempty"`
+	// PeakMemoryBytes is the most that tensors took at a time, in this attempt, on the device of the run.
+	PeakMemoryBytes int64 `json:"peakMemoryBytes,omitempty"`
 	// Adopted says that the checkpoint was already published by a run of the same hash.
 	Adopted bool `json:"adopted,omitempty"`
 }
 
 // Artifact is a file or folder with its digest.
 type Artifact struct {
-	// Role is model, reference, tokenizer, train, eval or checkpoint.
+	// Role is model, reference, rewardModel, value, tokenizer, train, eval, demonstrations, pretraining
+	// or checkpoint.
 	Role string `json:"role"`
 	URI  string `json:"uri"`
 	// Digest is "sha256:<64 hex>" of the file, or of a checkpoint's manifest.json.

@@ -8,8 +8,11 @@ type Method string
 
 // The methods a RunConfig can name.
 const (
-	SFT Method = "SFT"
-	DPO Method = "DPO"
+	SFT         Method = "SFT"
+	RewardModel Method = "RewardModel"
+	PPO         Method = "PPO"
+	DPO         Method = "DPO"
+	SimPO       Method = "SimPO"
 )
 
 // RunConfig is everything that decides a run's result, and where the run finds its
@@ -17,7 +20,7 @@ const (
 type RunConfig struct {
 	// Version is 1. The trainer refuses another one.
 	Version int `yaml:"version"`
-	// Method is SFT or DPO.
+	// Method is SFT, RewardModel, PPO, DPO or SimPO.
 	Method Method `yaml:"method"`
 	// Name is for people: logs, the report's title. It does not enter the run hash.
 	Name string `yaml:"name,omitempty"`
@@ -25,12 +28,14 @@ type RunConfig struct {
 	Seed uint64 `yaml:"seed"`
 	// Model is what training starts from.
 	Model Model `yaml:"model"`
-	// Reference is DPO's frozen reference policy; absent means Model as it was at step 0.
+	// Reference is the frozen reference policy of DPO and PPO; absent means Model as it was at step 0.
 	Reference *Source `yaml:"reference,omitempty"`
 	// Data is what to train and evaluate on.
 	Data Data `yaml:"data"`
-	// Objective is the loss of a preference method; absent for SFT.
+	// Objective is the loss of DPO, SimPO and RewardModel; absent for the others.
 	Objective *Objective `yaml:"objective,omitempty"`
+	// PPO is what PPO needs besides; absent for the others.
+	PPO *PPOSettings `yaml:"ppo,omitempty"`
 	// Training is the optimisation: batch, learning rate, length of the run.
 	Training Training `yaml:"training"`
 	// Evaluation says when to evaluate and what to sample.
@@ -92,6 +97,11 @@ type Data struct {
 	MaxPromptLength int `yaml:"maxPromptLength,omitempty"`
 	// LossOn is "response" (default) or "all" (prompt tokens count too; SFT only).
 	LossOn string `yaml:"lossOn,omitempty"`
+	// Demonstrations are what a reward model's mean reward is 0 on afterwards (RewardModel only);
+	// absent means the best responses of Train.
+	Demonstrations []Dataset `yaml:"demonstrations,omitempty"`
+	// Pretraining is what PPO-ptx keeps the policy good at (PPO only).
+	Pretraining []Dataset `yaml:"pretraining,omitempty"`
 }
 
 // Dataset is one file of examples.
@@ -100,25 +110,95 @@ type Dataset struct {
 	URI string `yaml:"uri"`
 	// Digest is the SHA-256 of the file as stored, as "sha256:<64 hex>"; verified when set.
 	Digest string `yaml:"digest,omitempty"`
-	// Format is auto (from the columns of the first line), text, prompt-completion,
-	// messages, preference or hh.
+	// Format is one of Formats: auto tells it from the columns of the first line.
 	Format string `yaml:"format,omitempty"`
-	// Columns maps this project's column names (prompt, completion, chosen, rejected, text,
-	// messages) to the file's own.
+	// Columns maps this project's column names, one of ColumnNames, to the file's own.
 	Columns map[string]string `yaml:"columns,omitempty"`
 }
 
-// Objective is the loss of a preference method.
+// Objective is the loss of a preference method or a reward model. A parameter that Type does not
+// have is an error.
 type Objective struct {
-	// Type is DPO.
+	// Type is DPO, CDPO, Robust, IPO, KTO or RDPO for DPO; SimPO, CPO, ORPO, RRHF or SLiCHF for SimPO;
+	// KWise or ShuffledPairs for RewardModel.
 	Type string `yaml:"type"`
-	// Beta is the strength of the implicit KL constraint (DPO, equation 7).
-	Beta float64 `yaml:"beta"`
-	// LabelSmoothing is the probability that a preference label is flipped (cDPO).
+	// Beta is the strength of the implicit KL constraint (DPO, equation 7), or the scale of the reward
+	// (SimPO, equation 4; CPO).
+	Beta float64 `yaml:"beta,omitempty"`
+	// LabelSmoothing is the probability that a preference label is flipped (DPO, CDPO, Robust).
 	LabelSmoothing float64 `yaml:"labelSmoothing,omitempty"`
 	// PrecomputeReference computes the reference's log-probabilities once, before the first
 	// step, instead of at each step. The values are the same; it saves time from the second epoch on.
 	PrecomputeReference bool `yaml:"precomputeReference,omitempty"`
+	// Tau is IPO's regularisation.
+	Tau float64 `yaml:"tau,omitempty"`
+	// IPOReduction of token log-probabilities is sum (the paper, default) or mean (TRL).
+	IPOReduction string `yaml:"ipoReduction,omitempty"`
+	// DesirableWeight and UndesirableWeight are KTO's lambda_D and lambda_U (default 1).
+	DesirableWeight   *float64 `yaml:"desirableWeight,omitempty"`
+	UndesirableWeight *float64 `yaml:"undesirableWeight,omitempty"`
+	// Alpha is R-DPO's weight of the difference in length (default 0.05).
+	Alpha *float64 `yaml:"alpha,omitempty"`
+	// Gamma is SimPO's target margin, absolute: it is not multiplied by beta (default 1).
+	Gamma *float64 `yaml:"gamma,omitempty"`
+	// GammaBetaRatio is gamma / beta, as SimPO's authors tabulate it; instead of Gamma.
+	GammaBetaRatio *float64 `yaml:"gammaBetaRatio,omitempty"`
+	// LengthNormalize divides SimPO's log-probabilities by the response's length (default true).
+	LengthNormalize *bool `yaml:"lengthNormalize,omitempty"`
+	// Lambda weighs the likelihood of the chosen response (CPO 1, RRHF 1, SLiCHF 0.1) or the odds
+	// ratio (ORPO 0.1).
+	Lambda *float64 `yaml:"lambda,omitempty"`
+	// NLLReduction of CPO's and SLiCHF's likelihood is sum (the papers, default) or mean (TRL).
+	NLLReduction string `yaml:"nllReduction,omitempty"`
+	// Delta is SLiCHF's margin (default 1).
+	Delta *float64 `yaml:"delta,omitempty"`
+	// LengthExponent is RRHF's a: scores are log-probability / length^a (default 1).
+	LengthExponent *float64 `yaml:"lengthExponent,omitempty"`
+}
+
+// PPOSettings are the constants of PPO-ptx (InstructGPT, arXiv:2203.02155, equation 2 and appendix C.4).
+// A step of a PPO run is one iteration: Training.BatchSize responses are sampled and scored, and
+// learnt from in InnerEpochs passes of BatchSize/MinibatchSize optimiser steps.
+type PPOSettings struct {
+	// RewardModel scores responses: a checkpoint of a RewardModel run.
+	RewardModel Source `yaml:"rewardModel"`
+	// Value is the reward model that the value function starts as; absent means RewardModel.
+	Value *Source `yaml:"value,omitempty"`
+	// MaxNewTokens bounds a response. Responses are sampled at temperature 1 from the whole distribution:
+	// the gradient is of the policy that sampled.
+	MaxNewTokens int `yaml:"maxNewTokens"`
+	// MinibatchSize is the responses of one optimiser step; it divides BatchSize.
+	MinibatchSize int `yaml:"minibatchSize"`
+	// InnerEpochs is the number of passes over an iteration's responses.
+	InnerEpochs int `yaml:"innerEpochs"`
+	// ClipRange and ValueClipRange are the clips of ratio and value.
+	ClipRange      float64 `yaml:"clipRange"`
+	ValueClipRange float64 `yaml:"valueClipRange"`
+	// Gamma is the discount (default 1), GAELambda generalised advantage estimation's lambda.
+	Gamma     float64 `yaml:"gamma"`
+	GAELambda float64 `yaml:"gaeLambda"`
+	// Whiten brings advantages to mean 0 and variance 1 over the batch (default true).
+	Whiten *bool `yaml:"whiten,omitempty"`
+	// KLCoefficient is the per-token penalty's, beta of equation 2; with KLTarget, its first value.
+	KLCoefficient *float64 `yaml:"klCoefficient,omitempty"`
+	// KLTarget, in nats a response, makes the coefficient adaptive (arXiv:1909.08593, section 2.2); 0 keeps it fixed.
+	KLTarget float64 `yaml:"klTarget,omitempty"`
+	// KLHorizon is the responses over which the adaptive coefficient adapts.
+	KLHorizon float64 `yaml:"klHorizon,omitempty"`
+	// StopKL, in nats a response, ends the run early once an iteration's responses are further than
+	// this from the reference; 0 never does.
+	StopKL float64 `yaml:"stopKL,omitempty"`
+	// MissingEOSPenalty is taken off the score of a response that did not end (default 1).
+	MissingEOSPenalty *float64 `yaml:"missingEOSPenalty,omitempty"`
+	// PTXCoefficient is the weight of the mean log-likelihood, in nats a token, of pretraining
+	// examples in each optimiser step; 0 is PPO without the mix.
+	PTXCoefficient float64 `yaml:"ptxCoefficient,omitempty"`
+	// PTXBatchSize is the pretraining examples of one optimiser step (default MinibatchSize).
+	PTXBatchSize int `yaml:"ptxBatchSize,omitempty"`
+	// EMADecay publishes an exponential moving average of the policy's weights; 0 the last weights.
+	EMADecay float64 `yaml:"emaDecay,omitempty"`
+	// ValueLearningRate is the value function's peak (default Training.LearningRate).
+	ValueLearningRate float64 `yaml:"valueLearningRate,omitempty"`
 }
 
 // Training is the optimisation of a run.
@@ -127,7 +207,8 @@ type Training struct {
 	Epochs float64 `yaml:"epochs,omitempty"`
 	// MaxSteps is the number of optimiser steps.
 	MaxSteps int `yaml:"maxSteps,omitempty"`
-	// BatchSize is the number of examples (pairs for DPO) of one optimiser step, over all ranks.
+	// BatchSize is the number of examples (pairs, or prompts with all their responses, for a preference
+	// method; sampled responses of an iteration for PPO) of one step, over all ranks.
 	BatchSize int `yaml:"batchSize"`
 	// MicroBatchSize is the number of examples of one forward pass; it divides BatchSize.
 	// It changes memory and speed, not the result.
@@ -149,6 +230,9 @@ type Training struct {
 	Epsilon float64 `yaml:"epsilon"`
 	// MaxGradNorm clips the global gradient norm; 0 does not.
 	MaxGradNorm float64 `yaml:"maxGradNorm,omitempty"`
+	// ActivationCheckpointing recomputes each layer in the backward pass instead of keeping its
+	// activations. It changes memory and speed, not the result.
+	ActivationCheckpointing bool `yaml:"activationCheckpointing,omitempty"`
 	// Precision is float32 (default) or float64, of weights, activations and optimiser state.
 	Precision string `yaml:"precision,omitempty"`
 	// LogSteps is how many steps pass between two lines of metrics (default 10).
@@ -193,52 +277,4 @@ type Placement struct {
 	Mounts map[string]string `yaml:"mounts,omitempty"`
 	// Address serves /progress, /metrics and /healthz, as ":8080"; empty serves nothing.
 	Address string `yaml:"address,omitempty"`
-}
-
-// SetDefaults fills what is empty with the documented defaults.
-func (c *RunConfig) SetDefaults() {
-	set(&c.Data.MaxLength, 512)
-	set(&c.Data.LossOn, "response")
-	for i := range c.Data.Train {
-		set(&c.Data.Train[i].Format, "auto")
-	}
-	for i := range c.Data.Eval {
-		set(&c.Data.Eval[i].Format, "auto")
-	}
-	t := &c.Training
-	if t.Epochs == 0 && t.MaxSteps == 0 {
-		t.Epochs = 1
-	}
-	set(&t.BatchSize, 32)
-	if t.MicroBatchSize == 0 {
-		t.MicroBatchSize = t.BatchSize
-	}
-	set(&t.Schedule, "cosine")
-	set(&t.Beta1, 0.9)
-	set(&t.Beta2, 0.999)
-	set(&t.Epsilon, 1e-8)
-	set(&t.Precision, "float32")
-	set(&t.LogSteps, 10)
-	switch c.Method {
-	case SFT:
-		set(&t.LearningRate, 2e-5)
-	case DPO:
-		set(&t.LearningRate, 5e-7)
-		if c.Objective == nil {
-			c.Objective = &Objective{}
-		}
-		set(&c.Objective.Type, "DPO")
-		set(&c.Objective.Beta, 0.1)
-	}
-	set(&c.Evaluation.MaxNewTokens, 64)
-	set(&c.Checkpoint.KeepLast, 2)
-	set(&c.Placement.Device, "auto")
-}
-
-// set gives *p the value v when *p is the zero value.
-func set[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
-	}
 }

@@ -11,7 +11,10 @@ import (
 )
 
 // Formats are the data formats a Dataset can name.
-var Formats = []string{"auto", "text", "prompt-completion", "messages", "preference", "hh"}
+var Formats = []string{"auto", "text", "prompt", "prompt-completion", "messages", "preference", "unpaired-preference", "ranked", "hh"}
+
+// ColumnNames are the columns that a Dataset can rename.
+var ColumnNames = []string{"text", "prompt", "completion", "messages", "chosen", "rejected", "label", "responses", "ranks"}
 
 var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
@@ -85,25 +88,21 @@ func (p *checker) digest(d, field string) {
 func (c *RunConfig) problems() []problem {
 	var p checker
 	p.that(c.Version == Version, "version", "got %d, want %d", c.Version, Version)
-	p.oneOf(string(c.Method), "method", string(SFT), string(DPO))
+	p.oneOf(string(c.Method), "method", string(SFT), string(RewardModel), string(PPO), string(DPO), string(SimPO))
 	c.checkModel(&p)
 	c.checkData(&p)
 	c.checkTraining(&p)
-	switch c.Method {
-	case SFT:
-		p.that(c.Objective == nil, "objective", "SFT has none")
-		p.that(c.Reference == nil, "reference", "SFT has none")
-	case DPO:
-		if c.Objective == nil {
-			p.that(false, "objective", "is missing")
-			break
-		}
-		p.oneOf(c.Objective.Type, "objective.type", "DPO")
-		p.positive(c.Objective.Beta, "objective.beta")
-		p.that(c.Objective.LabelSmoothing >= 0 && c.Objective.LabelSmoothing < 0.5, "objective.labelSmoothing", "got %g, want 0 to below 0.5", c.Objective.LabelSmoothing)
-		p.that(c.Data.LossOn == "response", "data.lossOn", "got %q, a preference method has only response", c.Data.LossOn)
-		p.that(c.Model.Init == nil, "model.init", "DPO starts from a checkpoint: set model.uri")
+	c.checkObjective(&p)
+	c.checkPPO(&p)
+	if c.Method != SFT {
+		p.that(c.Data.LossOn == "response", "data.lossOn", "got %q, only SFT has another than response", c.Data.LossOn)
+		p.that(c.Model.Init == nil, "model.init", "%s starts from a checkpoint: set model.uri", c.Method)
 	}
+	if c.Method != DPO && c.Method != PPO {
+		p.that(c.Reference == nil, "reference", "%s has none", c.Method)
+	}
+	p.that(c.Method == RewardModel || len(c.Data.Demonstrations) == 0, "data.demonstrations", "%s has none", c.Method)
+	p.that(c.Method == PPO || len(c.Data.Pretraining) == 0, "data.pretraining", "%s has none", c.Method)
 	if c.Reference != nil {
 		p.source(*c.Reference, "reference")
 	}
@@ -147,19 +146,17 @@ func (c *RunConfig) checkModel(p *checker) {
 func (c *RunConfig) checkData(p *checker) {
 	d := c.Data
 	p.that(len(d.Train) > 0, "data.train", "is empty")
-	check := func(list []Dataset, field string) {
-		for i, s := range list {
-			f := fmt.Sprintf("%s[%d]", field, i)
+	for _, list := range d.lists() {
+		for i, s := range *list.datasets {
+			f := fmt.Sprintf("%s[%d]", list.field, i)
 			p.uri(s.URI, f+".uri")
 			p.digest(s.Digest, f+".digest")
 			p.oneOf(s.Format, f+".format", Formats...)
 			for k := range s.Columns {
-				p.oneOf(k, f+".columns", "text", "prompt", "completion", "messages", "chosen", "rejected")
+				p.oneOf(k, f+".columns", ColumnNames...)
 			}
 		}
 	}
-	check(d.Train, "data.train")
-	check(d.Eval, "data.eval")
 	p.between(d.EvalFraction, 0, 0.5, "data.evalFraction")
 	p.count(d.MaxLength, 2, "data.maxLength")
 	p.that(d.MaxPromptLength >= 0 && d.MaxPromptLength < d.MaxLength, "data.maxPromptLength", "got %d, want 0 to below maxLength", d.MaxPromptLength)
@@ -184,4 +181,14 @@ func (c *RunConfig) checkTraining(p *checker) {
 	p.between(t.MaxGradNorm, 0, math.MaxFloat64, "training.maxGradNorm")
 	p.oneOf(t.Precision, "training.precision", "float32", "float64")
 	p.count(t.LogSteps, 1, "training.logSteps")
+}
+
+type datasetList struct {
+	field    string
+	datasets *[]Dataset
+}
+
+// lists are all datasets, by their field.
+func (d *Data) lists() []datasetList {
+	return []datasetList{{"data.train", &d.Train}, {"data.eval", &d.Eval}, {"data.demonstrations", &d.Demonstrations}, {"data.pretraining", &d.Pretraining}}
 }

@@ -15,7 +15,7 @@ func TestValidate(t *testing.T) {
 	}{
 		"as it is":               {func(c *RunConfig) {}, ""},
 		"version":                {func(c *RunConfig) { c.Version = 2 }, "version"},
-		"method":                 {func(c *RunConfig) { c.Method = "PPO" }, "method"},
+		"method":                 {func(c *RunConfig) { c.Method = "GRPO" }, "method"},
 		"no model":               {func(c *RunConfig) { c.Model = Model{} }, "model"},
 		"uri and init":           {func(c *RunConfig) { c.Model.Init = map[string]any{} }, "model"},
 		"DPO from init":          {func(c *RunConfig) { c.Model = Model{Init: map[string]any{}} }, "model.init"},
@@ -54,7 +54,7 @@ func TestValidate(t *testing.T) {
 		"prompt length":            {func(c *RunConfig) { c.Data.MaxPromptLength = c.Data.MaxLength }, "data.maxPromptLength"},
 		"loss on":                  {func(c *RunConfig) { c.Data.LossOn = "all" }, "data.lossOn"},
 		"no objective":             {func(c *RunConfig) { c.Objective = nil }, "objective"},
-		"objective":                {func(c *RunConfig) { c.Objective.Type = "IPO" }, "objective.type"},
+		"objective":                {func(c *RunConfig) { c.Objective.Type = "ORPO" }, "objective.type"},
 		"beta":                     {func(c *RunConfig) { c.Objective.Beta = math.Inf(1) }, "objective.beta"},
 		"smoothing":                {func(c *RunConfig) { c.Objective.LabelSmoothing = 0.5 }, "objective.labelSmoothing"},
 		"smoothing of NaN":         {func(c *RunConfig) { c.Objective.LabelSmoothing = math.NaN() }, "objective.labelSmoothing"},
@@ -77,6 +77,32 @@ func TestValidate(t *testing.T) {
 		"SFT":                      {func(c *RunConfig) { c.Method, c.Objective = SFT, nil }, ""},
 		"SFT with reference":       {func(c *RunConfig) { c.Method, c.Objective, c.Reference = SFT, nil, &Source{URI: "file:///r"} }, "reference"},
 		"SFT's loss on all":        {func(c *RunConfig) { c.Method, c.Objective, c.Data.LossOn = SFT, nil, "all" }, ""},
+		"gamma for DPO":            {func(c *RunConfig) { c.Objective.Gamma = ptr(1.0) }, "objective.gamma"},
+		"beta for ORPO":            {func(c *RunConfig) { objective(c, SimPO, Objective{Type: "ORPO", Beta: 1}) }, "objective.beta"},
+		"ORPO":                     {func(c *RunConfig) { objective(c, SimPO, Objective{Type: "ORPO", Lambda: ptr(0.0)}) }, ""},
+		"SimPO with a reference":   {func(c *RunConfig) { objective(c, SimPO, Objective{}); c.Reference = &Source{URI: "file:///r"} }, "reference"},
+		"two gammas":               {func(c *RunConfig) { objective(c, SimPO, Objective{Gamma: ptr(1.0), GammaBetaRatio: ptr(0.5)}) }, "objective.gammaBetaRatio"},
+		"no gamma":                 {func(c *RunConfig) { objective(c, SimPO, Objective{Gamma: ptr(0.0), LengthNormalize: ptr(false)}) }, ""},
+		"negative lambda":          {func(c *RunConfig) { objective(c, SimPO, Objective{Type: "CPO", Lambda: ptr(-1.0)}) }, "objective.lambda"},
+		"IPO":                      {func(c *RunConfig) { objective(c, DPO, Objective{Type: "IPO", IPOReduction: "mean"}) }, ""},
+		"IPO's reduction":          {func(c *RunConfig) { objective(c, DPO, Objective{Type: "IPO", IPOReduction: "max"}) }, "objective.ipoReduction"},
+		"Robust without a noise":   {func(c *RunConfig) { objective(c, DPO, Objective{Type: "Robust", LabelSmoothing: 0.5}) }, "objective.labelSmoothing"},
+		"KTO of one": {func(c *RunConfig) {
+			objective(c, DPO, Objective{Type: "KTO"})
+			c.Training.BatchSize, c.Training.MicroBatchSize = 1, 1
+		}, "training.batchSize"},
+		"reward model":             {func(c *RunConfig) { objective(c, RewardModel, Objective{}) }, ""},
+		"demonstrations for DPO":   {func(c *RunConfig) { c.Data.Demonstrations = []Dataset{{URI: "file:///d", Format: "auto"}} }, "data.demonstrations"},
+		"pretraining for DPO":      {func(c *RunConfig) { c.Data.Pretraining = []Dataset{{URI: "file:///d", Format: "auto"}} }, "data.pretraining"},
+		"ppo for DPO":              {func(c *RunConfig) { c.PPO = &PPOSettings{} }, "ppo"},
+		"PPO":                      {func(c *RunConfig) { ppo(c, PPOSettings{}) }, ""},
+		"PPO without reward model": {func(c *RunConfig) { ppo(c, PPOSettings{}); c.PPO.RewardModel = Source{} }, "ppo.rewardModel.uri"},
+		"PPO's minibatch":          {func(c *RunConfig) { ppo(c, PPOSettings{MinibatchSize: 100}) }, "ppo.minibatchSize"},
+		"PPO's micro-batch":        {func(c *RunConfig) { ppo(c, PPOSettings{MinibatchSize: 64}); c.Training.MicroBatchSize = 128 }, "training.microBatchSize"},
+		"ptx without data":         {func(c *RunConfig) { ppo(c, PPOSettings{PTXCoefficient: 1}) }, "data.pretraining"},
+		"PPO with an objective":    {func(c *RunConfig) { ppo(c, PPOSettings{}); c.Objective = &Objective{Type: "DPO"} }, "objective"},
+		"EMA":                      {func(c *RunConfig) { ppo(c, PPOSettings{EMADecay: 1}) }, "ppo.emaDecay"},
+		"negative KL":              {func(c *RunConfig) { ppo(c, PPOSettings{KLCoefficient: ptr(-1.0)}) }, "ppo.klCoefficient"},
 	} {
 		config := parse(t, minimal)
 		c.change(config)
@@ -99,5 +125,30 @@ func TestValidate(t *testing.T) {
 		if !found {
 			t.Errorf("%s: %v does not name %s", name, err, c.field)
 		}
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// objective makes c a run of another method, with that objective's defaults.
+func objective(c *RunConfig, m Method, o Objective) {
+	c.Method, c.Objective = m, &o
+	c.SetDefaults()
+}
+
+func ppo(c *RunConfig, s PPOSettings) {
+	c.Method, c.Objective, c.PPO = PPO, nil, &s
+	c.PPO.RewardModel.URI = "file:///rm"
+	c.Training.BatchSize, c.Training.MicroBatchSize = 512, 0
+	c.SetDefaults()
+}
+
+// The ratio is another spelling of the same loss.
+func TestGammaBetaRatio(t *testing.T) {
+	absolute, ratio := parse(t, minimal), parse(t, minimal)
+	objective(absolute, SimPO, Objective{Beta: 2.5, Gamma: ptr(1.25)})
+	objective(ratio, SimPO, Objective{Beta: 2.5, GammaBetaRatio: ptr(0.5)})
+	if a, r := hash(t, absolute), hash(t, ratio); a != r {
+		t.Errorf("hashes %s and %s", a, r)
 	}
 }
