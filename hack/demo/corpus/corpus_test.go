@@ -178,6 +178,16 @@ func TestRealDataset(t *testing.T) {
 			own++
 		}
 	}
+	for _, r := range d.RMEval {
+		for i, response := range r.Responses {
+			if seen[r.Prompt] || r.Ranks[i] == rankRight && seen[response] {
+				t.Errorf("held-out ranking is in the training data: %v", r)
+			}
+			if BeginsWithIdentifier(r.Prompt, response) != (r.Ranks[i] == rankRight) {
+				t.Errorf("%q has rank %d for %q", response, r.Ranks[i], r.Prompt)
+			}
+		}
+	}
 	pairs := len(d.DPOTrain) + len(d.DPOEval)
 	if share := float64(own) / float64(pairs); share < 0.7 || share > 0.9 {
 		t.Errorf("%.2f of the pairs reject the sentence without its name or under another, want about four fifths", share)

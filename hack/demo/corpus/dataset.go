@@ -16,8 +16,12 @@ import (
 const (
 	SFTTrain = "sft-train.jsonl"
 	SFTEval  = "sft-eval.jsonl"
-	DPOTrain = "dpo-train.jsonl"
+	DPOTrain = "dpo-train.jsonl" // for SimPO too
 	DPOEval  = "dpo-eval.jsonl"
+	RMTrain  = "rm-train.jsonl"
+	RMEval   = "rm-eval.jsonl"
+	PPOTrain = "ppo-train.jsonl"
+	PPOEval  = "ppo-eval.jsonl"
 	License  = "LICENSE"
 )
 
@@ -27,13 +31,20 @@ type Demonstration struct {
 	Completion string `json:"completion"`
 }
 
+// Prompt is a question without an answer.
+type Prompt struct {
+	Prompt string `json:"prompt"`
+}
+
 // Dataset is what the demo trains and evaluates on.
 type Dataset struct {
 	SFTTrain, SFTEval []Demonstration
 	DPOTrain, DPOEval []Preference
+	RMTrain, RMEval   []Ranking
+	PPOTrain, PPOEval []Prompt
 }
 
-// Make splits declarations into training and held-out ones and makes both stages' examples, in an
+// Make splits declarations into training and held-out ones and makes all stages' examples, in an
 // order drawn by the seed. heldOut is the fraction held out. Declarations with the same sentence
 // are on one side, so that neither a prompt nor a response is on both; a rejected response comes
 // from its own side too.
@@ -53,6 +64,8 @@ func Make(declarations []Declaration, heldOut float64, seed uint64) Dataset {
 	return Dataset{
 		SFTTrain: demonstrations(train), SFTEval: demonstrations(eval),
 		DPOTrain: preferences(train, seed), DPOEval: preferences(eval, seed),
+		RMTrain: rankings(train, seed), RMEval: rankings(eval, seed),
+		PPOTrain: prompts(train), PPOEval: prompts(eval),
 	}
 }
 
@@ -60,6 +73,14 @@ func demonstrations(declarations []Declaration) []Demonstration {
 	out := make([]Demonstration, len(declarations))
 	for i, d := range declarations {
 		out[i] = Demonstration{Prompt: d.Prompt, Completion: response(d.Sentence)}
+	}
+	return out
+}
+
+// prompts are those of declarations that follow the convention, as preferences has them.
+func prompts(declarations []Declaration) (out []Prompt) {
+	for _, d := range followers(declarations) {
+		out = append(out, Prompt{d.Prompt})
 	}
 	return out
 }
@@ -75,6 +96,10 @@ func (d Dataset) Write(dir string, license []byte) error {
 		writeLines(filepath.Join(dir, SFTEval), d.SFTEval),
 		writeLines(filepath.Join(dir, DPOTrain), d.DPOTrain),
 		writeLines(filepath.Join(dir, DPOEval), d.DPOEval),
+		writeLines(filepath.Join(dir, RMTrain), d.RMTrain),
+		writeLines(filepath.Join(dir, RMEval), d.RMEval),
+		writeLines(filepath.Join(dir, PPOTrain), d.PPOTrain),
+		writeLines(filepath.Join(dir, PPOEval), d.PPOEval),
 		os.WriteFile(filepath.Join(dir, License), license, 0o644),
 	)
 	if err != nil {

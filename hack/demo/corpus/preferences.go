@@ -24,12 +24,7 @@ const (
 // does not: three in five have its own under a name like it, misspelt or left behind when the
 // function was renamed; the others its own without the name, or another declaration's.
 func preferences(declarations []Declaration, seed uint64) []Preference {
-	var following []Declaration
-	for _, d := range declarations {
-		if BeginsWithIdentifier(d.Prompt, d.Sentence) {
-			following = append(following, d)
-		}
-	}
+	following := followers(declarations)
 	var pairs []Preference
 	for _, d := range following {
 		random := rand.New(rand.NewPCG(seed, hash(0, d.Prompt)))
@@ -44,10 +39,8 @@ func preferences(declarations []Declaration, seed uint64) []Preference {
 		case 2, 3:
 			rejected = misspelt(d, random)
 		}
-		for i := 0; rejected == "" && i < maxDraws; i++ {
-			if other := following[random.IntN(len(following))].Sentence; !BeginsWithIdentifier(d.Prompt, other) {
-				rejected = other
-			}
+		if rejected == "" {
+			rejected = unrelated(d, following, random)
 		}
 		if rejected != "" {
 			pairs = append(pairs, Preference{Prompt: d.Prompt, Chosen: response(d.Sentence), Rejected: response(rejected)})
