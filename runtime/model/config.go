@@ -5,10 +5,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
+)
+
+// The architectures, by transformers' names: a policy, and a model with a scalar head in place of the
+// vocabulary's, for rewards and values.
+const (
+	languageModel = "LlamaForCausalLM"
+	scoreModel    = "LlamaForSequenceClassification"
 )
 
 // Config is an architecture, under the names of Hugging Face's config.json for Llama.
 type Config struct {
+	// Architectures is nothing or LlamaForCausalLM for a policy, LlamaForSequenceClassification for a
+	// model with a score head.
 	Architectures         []string `json:"architectures,omitempty"`
 	ModelType             string   `json:"model_type"`
 	VocabSize             int      `json:"vocab_size"`
@@ -29,7 +40,12 @@ type Config struct {
 	BOSTokenID       *int32   `json:"bos_token_id,omitempty"`
 	EOSTokenID       TokenIDs `json:"eos_token_id,omitempty"`
 	PadTokenID       *int32   `json:"pad_token_id,omitempty"`
+	// RewardShift is added to what the score head gives; transformers ignores it. 0 without such a head.
+	RewardShift float64 `json:"reward_shift,omitempty"`
 }
+
+// HasScore says that the head is the scalar one.
+func (c Config) HasScore() bool { return slices.Contains(c.Architectures, scoreModel) }
 
 // TokenIDs is one id or a list of them in JSON, as Hugging Face writes eos_token_id.
 type TokenIDs []int32
@@ -77,6 +93,8 @@ func ParseConfig(name string, b []byte) (Config, error) {
 		MLPBias        bool            `json:"mlp_bias"`
 		Dropout        float64         `json:"attention_dropout"`
 		SlidingWindow  *int            `json:"sliding_window"`
+		NumLabels      *int            `json:"num_labels"`
+		Labels         map[string]any  `json:"id2label"` // transformers takes their number from it before num_labels
 	}
 	if err := json.Unmarshal(b, &other); err != nil {
 		return Config{}, fmt.Errorf("%w: %s: %w", ErrConfig, name, err)
@@ -85,8 +103,23 @@ func ParseConfig(name string, b []byte) (Config, error) {
 		return fail("model_type", "got %q, this trainer knows %q", c.ModelType, "llama")
 	}
 	for _, a := range c.Architectures {
-		if a != "LlamaForCausalLM" {
-			return fail("architectures", "got %q, this trainer knows %q", a, "LlamaForCausalLM")
+		if a != languageModel && a != scoreModel {
+			return fail("architectures", "got %q, this trainer knows %q and %q", a, languageModel, scoreModel)
+		}
+		if a != c.Architectures[0] {
+			return fail("architectures", "got %q, want one", c.Architectures)
+		}
+	}
+	if c.HasScore() {
+		labels := 2 // transformers' default
+		switch {
+		case other.Labels != nil:
+			labels = len(other.Labels)
+		case other.NumLabels != nil:
+			labels = *other.NumLabels
+		}
+		if labels != 1 {
+			return fail("num_labels", "got %d, want 1: a score", labels)
 		}
 	}
 	for _, rope := range []struct {
@@ -125,7 +158,7 @@ func ParseConfig(name string, b []byte) (Config, error) {
 	if field, message := c.problem(); field != "" {
 		return fail(field, "%s", message)
 	}
-	c.Architectures = []string{"LlamaForCausalLM"}
+	c.Architectures = []string{c.architecture()}
 	if len(c.EOSTokenID) == 0 {
 		c.EOSTokenID = nil
 	}
@@ -182,14 +215,33 @@ func (c Config) problem() (field, message string) {
 		return "rope_theta", fmt.Sprintf("got %g, want above 0", c.RopeTheta)
 	case c.InitializerRange < 0:
 		return "initializer_range", fmt.Sprintf("got %g, want 0 or more", c.InitializerRange)
+	case c.RewardShift != 0 && !c.HasScore():
+		return "reward_shift", fmt.Sprintf("got %g, want 0 without a score head", c.RewardShift)
+	case math.IsNaN(c.RewardShift) || math.IsInf(c.RewardShift, 0):
+		return "reward_shift", fmt.Sprintf("got %g, want a finite number", c.RewardShift)
 	}
 	return "", ""
 }
 
-// JSON is the config.json that transformers loads as LlamaForCausalLM.
+func (c Config) architecture() string {
+	if c.HasScore() {
+		return scoreModel
+	}
+	return languageModel
+}
+
+// JSON is the config.json that transformers loads as LlamaForCausalLM or LlamaForSequenceClassification.
 func (c Config) JSON() []byte {
-	c.Architectures, c.ModelType, c.HiddenAct = []string{"LlamaForCausalLM"}, "llama", "silu"
-	b, err := json.MarshalIndent(c, "", "  ")
+	c.Architectures, c.ModelType, c.HiddenAct = []string{c.architecture()}, "llama", "silu"
+	var stored any = c
+	if c.HasScore() {
+		stored = struct {
+			Config
+			ToLabel map[string]string `json:"id2label"` // one label; transformers would make it two
+			ToID    map[string]int    `json:"label2id"`
+		}{c, map[string]string{"0": "score"}, map[string]int{"score": 0}}
+	}
+	b, err := json.MarshalIndent(stored, "", "  ")
 	if err != nil { // numbers and strings always marshal, unless not finite, which problem excludes
 		panic(err)
 	}

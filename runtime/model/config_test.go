@@ -64,7 +64,8 @@ func TestParseConfigTakesNewerRope(t *testing.T) {
 func TestParseConfigNamesFileAndField(t *testing.T) {
 	for field, value := range map[string]any{
 		"model_type":              "mamba",
-		"architectures":           []string{"LlamaForSequenceClassification"},
+		"architectures":           []string{"LlamaForTokenClassification"},
+		"reward_shift":            0.5, // of a policy
 		"vocab_size":              0,
 		"hidden_size":             "many",
 		"intermediate_size":       -5,

@@ -6,6 +6,9 @@
 // positions and who attends to whom (Input), not just a padded rectangle: packed examples and
 // prompts that several responses share are rows like any other.
 //
+// With a scalar head in place of the vocabulary's (WithScore) it is a reward or value model, to
+// transformers a LlamaForSequenceClassification with one label.
+//
 // Functions panic with *tensor.Error where an operator fails, as all tensor code does, and must be
 // called inside tensor.Run. The package imports runtime/tensor alone of this project: no files, no
 // tokenizer, no objective.

@@ -11,7 +11,7 @@ type Logps struct {
 }
 
 // TokenLogps returns the log-probability of targets[i] given the hidden state in row sources[i] of
-// hidden, for each i. Only those rows go through the head.
+// hidden, for each i. Only those rows go through the head. It panics for a model with a score head.
 func (m *Model) TokenLogps(hidden *tensor.Tensor, sources, targets []int64) Logps {
 	var out Logps
 	n := int64(len(sources))
@@ -27,6 +27,9 @@ func (m *Model) TokenLogps(hidden *tensor.Tensor, sources, targets []int64) Logp
 
 // logits is the head's output for rows of hidden, [n, vocab], float32 or wider.
 func (m *Model) logits(hidden *tensor.Tensor) *tensor.Tensor {
+	if m.score != nil {
+		panic(&tensor.Error{Op: "model.Logits", Message: "the model has a score head, and none for the vocabulary"})
+	}
 	logits := tensor.Linear(hidden, m.head)
 	if m.narrow() {
 		logits = logits.To(tensor.Float32)

@@ -5,12 +5,13 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
 
-// Model is a policy or a frozen reference: a Config and its weights, which live in the scope that
-// was innermost when New, Load or Clone was called.
+// Model is a policy, a frozen reference, or, with a score head, a reward or value model: a Config and its
+// weights, which live in the scope that was innermost when New, Load, Clone or WithScore was called.
 type Model struct {
 	config    Config
 	dtype     tensor.DType
@@ -19,7 +20,8 @@ type Model struct {
 	embedding *tensor.Tensor
 	layers    []layer
 	norm      *tensor.Tensor
-	head      *tensor.Tensor // [vocab, hidden]; the embedding itself when tied
+	head      *tensor.Tensor // [vocab, hidden]; the embedding itself when tied; nil with a score head
+	score     *tensor.Tensor // [1, hidden]; nil without
 }
 
 // layer has one block's weights; the biases are nil without attention_bias.
@@ -71,35 +73,48 @@ func (c Config) specs() []spec {
 		add("post_attention_layernorm.weight", hidden)
 	}
 	out = append(out, spec{"model.norm.weight", []int64{hidden}})
-	if !c.TieWordEmbeddings {
+	switch {
+	case c.HasScore():
+		out = append(out, c.scoreSpec())
+	case !c.TieWordEmbeddings:
 		out = append(out, spec{"lm_head.weight", []int64{int64(c.VocabSize), hidden}})
 	}
 	return out
 }
 
-// New initialises a model at random: matrices from N(0, initializer_range), norms 1, biases 0. The
+// New initialises a model at random: matrices from N(0, initializer_range), a score head from
+// N(0, 1/(hidden_size+1)), so that first scores are near 0, norms 1, biases 0. The
 // numbers depend on seed and the parameter's name only, and are the same on every machine.
 func New(c Config, dtype tensor.DType, device tensor.Device, seed uint64) (*Model, error) {
 	if field, message := c.problem(); field != "" {
 		return nil, fmt.Errorf("%w: %s: %s", ErrConfig, field, message)
 	}
 	return build(c, dtype, device, func(s spec) (*tensor.Tensor, error) {
-		values := make([]float32, size(s.shape))
-		switch {
-		case len(s.shape) == 2:
-			h := fnv.New64a()
-			h.Write([]byte(s.name))
-			r := rand.New(rand.NewPCG(seed, h.Sum64()))
-			for i := range values {
-				values[i] = float32(r.NormFloat64() * c.InitializerRange)
-			}
-		case s.name[len(s.name)-len(".weight"):] == ".weight":
-			for i := range values {
-				values[i] = 1
-			}
-		}
-		return tensor.FromFloat32(values, s.shape...), nil
+		return tensor.FromFloat32(c.initial(s, seed), s.shape...), nil
 	})
+}
+
+// initial are New's values of one parameter.
+func (c Config) initial(s spec, seed uint64) []float32 {
+	values := make([]float32, size(s.shape))
+	switch {
+	case len(s.shape) == 2:
+		deviation := c.InitializerRange
+		if s.name == scoreName {
+			deviation = 1 / float64(c.HiddenSize+1)
+		}
+		h := fnv.New64a()
+		h.Write([]byte(s.name))
+		r := rand.New(rand.NewPCG(seed, h.Sum64()))
+		for i := range values {
+			values[i] = float32(r.NormFloat64() * deviation)
+		}
+	case strings.HasSuffix(s.name, ".weight"):
+		for i := range values {
+			values[i] = 1
+		}
+	}
+	return values
 }
 
 // ReadFunc finds a stored tensor by name; dtype is safetensors' name for it: F64, F32, BF16 or F16.
@@ -174,18 +189,16 @@ func build(c Config, dtype tensor.DType, device tensor.Device, get func(spec) (*
 			if t, err = get(s); err != nil {
 				return
 			}
-			own := tensor.Empty(dtype, s.shape...).ToDevice(device)
-			tensor.NoGrad(func() { own.CopyInPlace(t) })
-			own.RequiresGrad(true)
-			byName[s.name] = own.Keep()
+			m.params = append(m.params, m.parameter(s, t))
+			byName[s.name] = m.params[len(m.params)-1].Tensor.Keep()
 		})
 		if err != nil {
 			return nil, err
 		}
-		m.params = append(m.params, Parameter{Name: s.name, Tensor: byName[s.name], Decay: len(s.shape) == 2})
 	}
 	m.embedding, m.norm, m.head = byName["model.embed_tokens.weight"], byName["model.norm.weight"], byName["lm_head.weight"]
-	if c.TieWordEmbeddings {
+	m.score = byName[scoreName]
+	if c.TieWordEmbeddings && !c.HasScore() {
 		m.head = m.embedding
 	}
 	for i := range c.NumHiddenLayers {
@@ -198,6 +211,13 @@ func build(c Config, dtype tensor.DType, device tensor.Device, get func(spec) (*
 		})
 	}
 	return m, nil
+}
+
+// parameter is a trainable copy of t.
+func (m *Model) parameter(s spec, t *tensor.Tensor) Parameter {
+	own := tensor.Empty(m.dtype, s.shape...).ToDevice(m.device)
+	tensor.NoGrad(func() { own.CopyInPlace(t) })
+	return Parameter{Name: s.name, Tensor: own.RequiresGrad(true), Decay: len(s.shape) == 2}
 }
 
 func size(shape []int64) int64 {
