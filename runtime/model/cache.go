@@ -37,7 +37,7 @@ func (c *Cache) Step(count int, tokens, positions []int64, attends []bool) *tens
 		p := &pass{model: m, rows: rows, seqLen: n, cache: c}
 		p.rope = m.rotation(positions)
 		p.mask = m.expandMask(tensor.FromBool(attends, rows, n, c.used+n).ToDevice(m.device))
-		out = p.run(tokens).Keep()
+		out = p.run(p.embed(tokens)).Keep()
 	})
 	c.used += n
 	return out

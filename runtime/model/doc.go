@@ -7,7 +7,8 @@
 // prompts that several responses share are rows like any other.
 //
 // With a scalar head in place of the vocabulary's (WithScore) it is a reward or value model, to
-// transformers a LlamaForSequenceClassification with one label.
+// transformers a LlamaForSequenceClassification with one label. CheckpointActivations trades a further
+// forward for most of a training step's memory.
 //
 // Functions panic with *tensor.Error where an operator fails, as all tensor code does, and must be
 // called inside tensor.Run. The package imports runtime/tensor alone of this project: no files, no

@@ -20,10 +20,13 @@ type Input struct {
 func (m *Model) Hidden(in Input) *tensor.Tensor {
 	var out *tensor.Tensor
 	tensor.Scoped(func() {
-		p := &pass{model: m, rows: int64(in.Rows), seqLen: int64(in.SeqLen)}
-		p.rope = m.rotation(in.Positions)
-		p.mask = m.mask(in) // [rows*kvHeads, group*seqLen, seqLen]
-		out = p.run(in.Tokens).Keep()
+		p := m.newPass(in)
+		x := p.embed(in.Tokens) // [tokens, hidden]
+		if m.checkpoint && x.NeedsGrad() {
+			out = p.checkpointed(in, x).Keep()
+		} else {
+			out = p.run(x).Keep()
+		}
 	})
 	return out
 }
@@ -37,9 +40,20 @@ type pass struct {
 	cache        *Cache         // nil in training
 }
 
-func (p *pass) run(tokens []int64) *tensor.Tensor {
+// newPass is Hidden's.
+func (m *Model) newPass(in Input) *pass {
+	return &pass{model: m, rows: int64(in.Rows), seqLen: int64(in.SeqLen), rope: m.rotation(in.Positions), mask: m.mask(in)}
+}
+
+// embed starts a forward: [tokens, hidden].
+func (p *pass) embed(tokens []int64) *tensor.Tensor {
 	m := p.model
-	x := tensor.Embedding(m.embedding, tensor.FromInt64(tokens, p.rows*p.seqLen).ToDevice(m.device)) // [tokens, hidden]
+	return tensor.Embedding(m.embedding, tensor.FromInt64(tokens, p.rows*p.seqLen).ToDevice(m.device))
+}
+
+// run is the layers and the final norm.
+func (p *pass) run(x *tensor.Tensor) *tensor.Tensor {
+	m := p.model
 	for i := range m.layers {
 		tensor.Scoped(func() { x = p.layer(i, x).Keep() })
 	}

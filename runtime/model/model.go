@@ -22,6 +22,9 @@ type Model struct {
 	norm      *tensor.Tensor
 	head      *tensor.Tensor // [vocab, hidden]; the embedding itself when tied; nil with a score head
 	score     *tensor.Tensor // [1, hidden]; nil without
+
+	checkpoint bool       // activations
+	pending    []*forward // of FinishBackward
 }
 
 // layer has one block's weights; the biases are nil without attention_bias.
