@@ -69,7 +69,7 @@ def steps(model, batch):
     return losses, norms
 
 
-def main(folder):
+def make_batch():
     width = max(LENGTHS)
     torch.manual_seed(1)
     batch = {"tokens": torch.randint(1, SIZES["vocab_size"], (len(LENGTHS), width))}
@@ -77,7 +77,11 @@ def main(folder):
     batch["mask"] = torch.stack([column < n for n in LENGTHS])
     batch["tokens"][~batch["mask"]] = 0
     batch["response"] = torch.stack([(column >= p) & (column < n) for p, n in zip(PROMPTS, LENGTHS)])
+    return batch
 
+
+def main(folder):
+    batch = make_batch()
     out = {name: {
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "lengths": LENGTHS, "prompts": PROMPTS, "tokens": batch["tokens"].tolist(),
@@ -105,4 +109,5 @@ def main(folder):
             f.write("\n")
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])
