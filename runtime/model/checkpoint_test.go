@@ -210,6 +210,29 @@ func TestCheckpointingLeaksNothing(t *testing.T) {
 	})
 }
 
+func TestWithoutGradientsNothingIsPending(t *testing.T) {
+	run(t, func() {
+		m := newModel(t, tiny, tensor.Float64)
+		frozen := m.Clone().Freeze()
+		for _, m := range []*model.Model{m, frozen} {
+			m.CheckpointActivations(true)
+		}
+		for name, f := range map[string]func() *tensor.Tensor{
+			"frozen": func() *tensor.Tensor { return frozen.Hidden(sharedRows) },
+			"NoGrad": func() (out *tensor.Tensor) {
+				tensor.NoGrad(func() { out = m.Hidden(sharedRows) })
+				return out
+			},
+		} {
+			before, _ := tensor.Live()
+			out := f()
+			if after, _ := tensor.Live(); out.NeedsGrad() || after != before+1 {
+				t.Errorf("%s: requires grad: %t; %d tensors live, want %d and the states", name, out.NeedsGrad(), after, before)
+			}
+		}
+	})
+}
+
 func TestFinishBackwardAfterTheScopePanics(t *testing.T) {
 	err := tensor.Run(func() error {
 		m := newModel(t, tiny, tensor.Float64)

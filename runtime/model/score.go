@@ -17,7 +17,7 @@ func (c Config) scoreSpec() spec { return spec{scoreName, []int64{1, int64(c.Hid
 func (m *Model) WithScore(seed uint64) *Model {
 	out := *m
 	out.config.Architectures, out.config.RewardShift = []string{scoreModel}, 0
-	out.params, out.pending = nil, nil
+	out.params = nil
 	for _, p := range m.params {
 		if p.Tensor == m.score || p.Tensor == m.head && m.head != m.embedding {
 			p.Tensor.Free()
