@@ -14,10 +14,13 @@ type Batch struct {
 
 	Sources  []int64 // [n], row*SeqLen + column of the hidden state that predicts ...
 	Targets  []int64 // [n], ... this token id; tokens that count only
-	Sequence []int64 // [n], the response it belongs to: the example i, or 2*i of pair i's chosen and 2*i+1 of its rejected
+	Sequence []int64 // [n], the response it belongs to
 
+	// Responses are numbered through the batch: sequence i is i, pair i's chosen is 2*i and its
+	// rejected 2*i+1, a group's follow those of the groups before it.
 	Responses int
 	Lengths   []int64 // [responses], the response tokens that count
+	Ends      []int64 // [responses], row*SeqLen + column of the last of them
 	NumTokens int     // all but padding
 }
 
@@ -34,8 +37,13 @@ func BatchSequences(seqs []Sequence, pad int32) Batch {
 	for i, s := range seqs {
 		r := row{batch: &b, index: i}
 		r.add(s.Tokens, 0, -1, 0)
-		for k := 1; k < len(s.Tokens); k++ {
-			if s.ResponseMask[k] {
+		r.end(i, r.used-1)
+		for k, counts := range s.ResponseMask {
+			if !counts {
+				continue
+			}
+			r.end(i, k)
+			if k > 0 { // nothing predicts the first token of all
 				r.predict(k-1, s.Tokens[k], i)
 			}
 		}
@@ -43,37 +51,63 @@ func BatchSequences(seqs []Sequence, pad int32) Batch {
 	return b
 }
 
-// BatchPairs lays out one pair a row: prompt, chosen, rejected as segments 0, 1, 2. The
-// responses share the prompt and do not see each other, and both begin at position len(prompt),
-// so that each gets the log-probabilities it would get in a row of its own.
+// BatchPairs lays out one pair a row, as groups of chosen and rejected.
 func BatchPairs(pairs []Pair, pad int32) Batch {
-	longest := 0
-	for _, p := range pairs {
-		longest = max(longest, p.Len())
-	}
-	b := newBatch(len(pairs), longest, 2*len(pairs), pad)
+	groups := make([]Group, len(pairs))
 	for i, p := range pairs {
+		groups[i] = Group{Prompt: p.Prompt, Responses: [][]int32{p.Chosen, p.Rejected}}
+	}
+	return BatchGroups(groups, pad)
+}
+
+// BatchGroups lays out one group a row: the prompt as segment 0, response k as segment k+1. The
+// responses share the prompt and do not see each other, and all begin at position len(prompt),
+// so that each gets the log-probabilities and the score it would get in a row of its own. An
+// empty response ends where its prompt does.
+func BatchGroups(groups []Group, pad int32) Batch {
+	longest, responses := 0, 0
+	for _, g := range groups {
+		longest = max(longest, g.Len())
+		responses += len(g.Responses)
+	}
+	b := newBatch(len(groups), longest, responses, pad)
+	first := 0 // the group's first response
+	for i, g := range groups {
 		r := row{batch: &b, index: i}
-		r.add(p.Prompt, 0, -1, 0)
-		for k, response := range [][]int32{p.Chosen, p.Rejected} {
-			source := len(p.Prompt) - 1 // the prompt's last token predicts the first of both
+		r.add(g.Prompt, 0, -1, 0)
+		for k, response := range g.Responses {
+			source := len(g.Prompt) - 1 // the prompt's last token predicts the first of all of them
 			for n, token := range response {
 				if source >= 0 { // nothing predicts the first token of all
-					r.predict(source, token, 2*i+k)
+					r.predict(source, token, first+k)
 				}
 				source = r.used + n
 			}
-			r.add(response, int64(k+1), 0, len(p.Prompt))
+			r.add(response, int64(k+1), 0, len(g.Prompt))
+			r.end(first+k, source)
 		}
+		first += len(g.Responses)
 	}
 	return b
 }
 
 // Len is the row's length in tokens.
+func (s Sequence) Len() int { return len(s.Tokens) }
+
+// Len is the row's length in tokens.
 func (p Pair) Len() int { return len(p.Prompt) + len(p.Chosen) + len(p.Rejected) }
 
 // Len is the row's length in tokens.
-func (s Sequence) Len() int { return len(s.Tokens) }
+func (u Unpaired) Len() int { return len(u.Prompt) + len(u.Response) }
+
+// Len is the row's length in tokens.
+func (g Group) Len() int {
+	n := len(g.Prompt)
+	for _, r := range g.Responses {
+		n += len(r)
+	}
+	return n
+}
 
 func newBatch(rows, longest, responses int, pad int32) Batch {
 	seqLen := (longest + rowMultiple - 1) / rowMultiple * rowMultiple
@@ -87,7 +121,7 @@ func newBatch(rows, longest, responses int, pad int32) Batch {
 	return Batch{
 		Rows: rows, SeqLen: seqLen,
 		Tokens: fill(int64(pad)), Positions: fill(0), Segments: fill(-1), Prefixes: fill(-1),
-		Responses: responses, Lengths: make([]int64, responses),
+		Responses: responses, Lengths: make([]int64, responses), Ends: make([]int64, responses),
 	}
 }
 
@@ -118,4 +152,9 @@ func (r *row) predict(column int, token int32, response int) {
 	b.Targets = append(b.Targets, int64(token))
 	b.Sequence = append(b.Sequence, int64(response))
 	b.Lengths[response]++
+}
+
+// end says in which column of this row a response ends.
+func (r *row) end(response, column int) {
+	r.batch.Ends[response] = int64(r.index*r.batch.SeqLen + max(column, 0))
 }

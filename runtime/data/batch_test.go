@@ -31,7 +31,7 @@ func TestBatchSequencesByHand(t *testing.T) {
 		Sources:   []int64{1, 16, 22, 23}, // the first token's mask is ignored: nothing predicts it
 		Targets:   []int64{12, 21, 27, 28},
 		Sequence:  []int64{0, 1, 1, 1},
-		Responses: 2, Lengths: []int64{1, 3}, NumTokens: 12,
+		Responses: 2, Lengths: []int64{1, 3}, Ends: []int64{2, 24}, NumTokens: 12,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -49,7 +49,7 @@ func TestBatchPairsByHand(t *testing.T) {
 		Sources:   []int64{1, 2, 3, 1}, // both first tokens are predicted by the prompt's last
 		Targets:   []int64{20, 21, 22, 30},
 		Sequence:  []int64{0, 0, 0, 1},
-		Responses: 2, Lengths: []int64{3, 1}, NumTokens: 6,
+		Responses: 2, Lengths: []int64{3, 1}, Ends: []int64{4, 5}, NumTokens: 6,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

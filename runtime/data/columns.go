@@ -21,10 +21,16 @@ func (p *parser) fill(r *Record, o object) error {
 		return p.read(r, o, "text", &r.Text, nil)
 	case FormatMessages:
 		return p.read(r, o, "messages", nil, &r.Messages)
+	case FormatPrompt:
+		return p.read(r, o, "prompt", &r.Prompt, &r.PromptMessages)
 	case FormatPromptCompletion:
 		return p.fillPromptCompletion(r, o)
 	case FormatPreference:
 		return p.fillPreference(r, o)
+	case FormatUnpaired:
+		return p.fillUnpaired(r, o)
+	case FormatRanked:
+		return p.fillRanked(r, o)
 	case FormatHH:
 		return p.fillHH(r, o)
 	}
@@ -38,7 +44,7 @@ func (p *parser) fillPromptCompletion(r *Record, o object) error {
 	if err := p.read(r, o, "completion", &r.Completion, &r.CompletionMessages); err != nil {
 		return err
 	}
-	return p.alike(r, "prompt", r.PromptMessages, "completion", r.CompletionMessages)
+	return alike(r, p.column("prompt"), r.PromptMessages, p.column("completion"), r.CompletionMessages)
 }
 
 func (p *parser) fillPreference(r *Record, o object) error {
@@ -48,7 +54,7 @@ func (p *parser) fillPreference(r *Record, o object) error {
 	if err := p.read(r, o, "rejected", &r.Rejected, &r.RejectedMessages); err != nil {
 		return err
 	}
-	if err := p.alike(r, "chosen", r.ChosenMessages, "rejected", r.RejectedMessages); err != nil {
+	if err := alike(r, p.column("chosen"), r.ChosenMessages, p.column("rejected"), r.RejectedMessages); err != nil {
 		return err
 	}
 	if isNull(o[p.column("prompt")]) {
@@ -57,11 +63,104 @@ func (p *parser) fillPreference(r *Record, o object) error {
 		if err := p.read(r, o, "prompt", &r.Prompt, &r.PromptMessages); err != nil {
 			return err
 		}
-		if err := p.alike(r, "prompt", r.PromptMessages, "chosen", r.ChosenMessages); err != nil {
+		if err := alike(r, p.column("prompt"), r.PromptMessages, p.column("chosen"), r.ChosenMessages); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (p *parser) fillUnpaired(r *Record, o object) error {
+	if err := p.fillPromptCompletion(r, o); err != nil {
+		return err
+	}
+	if err := oneAnswer(r, p.column("completion"), r.CompletionMessages); err != nil {
+		return err
+	}
+	raw, err := p.raw(r, o, "label")
+	if err != nil {
+		return err
+	}
+	if raw[0] != 't' && raw[0] != 'f' {
+		return r.errorf(p.column("label"), "is %s, want true or false", kindOf(raw))
+	}
+	r.Label = raw[0] == 't'
+	return nil
+}
+
+func (p *parser) fillRanked(r *Record, o object) error {
+	if err := p.read(r, o, "prompt", &r.Prompt, &r.PromptMessages); err != nil {
+		return err
+	}
+	if err := p.fillResponses(r, o); err != nil {
+		return err
+	}
+	field := p.column("ranks")
+	ranks, err := p.list(r, o, "ranks")
+	if err != nil {
+		return err
+	}
+	responses := max(len(r.Responses), len(r.ResponseMessages))
+	if len(ranks) != responses {
+		return r.errorf(field, "has length %d, but there are %d %s", len(ranks), responses, p.column("responses"))
+	}
+	differ := false
+	for k, raw := range ranks {
+		at := fmt.Sprintf("%s[%d]", field, k)
+		if kind := kindOf(raw); kind != aNumber {
+			return r.errorf(at, "is %s, want a number", kind)
+		}
+		var rank float64
+		if err := json.Unmarshal(raw, &rank); err != nil {
+			return r.errorf(at, "is %s, which is out of range", raw)
+		}
+		r.Ranks = append(r.Ranks, rank)
+		differ = differ || rank != r.Ranks[0]
+	}
+	if !differ {
+		return r.errorf(field, "are all %v: no response is better than another", r.Ranks[0])
+	}
+	return nil
+}
+
+// fillResponses reads at least two responses, all of the prompt's kind.
+func (p *parser) fillResponses(r *Record, o object) error {
+	field := p.column("responses")
+	responses, err := p.list(r, o, "responses")
+	if err != nil {
+		return err
+	}
+	if len(responses) < 2 {
+		return r.errorf(field, "has length %d, want at least 2", len(responses))
+	}
+	for k, raw := range responses {
+		at := fmt.Sprintf("%s[%d]", field, k)
+		var text string
+		var messages []Message
+		if err := readEither(r, at, raw, &text, &messages); err != nil {
+			return err
+		}
+		if err := alike(r, p.column("prompt"), r.PromptMessages, at, messages); err != nil {
+			return err
+		}
+		if messages == nil {
+			r.Responses = append(r.Responses, text)
+			continue
+		}
+		if err := oneAnswer(r, at, messages); err != nil {
+			return err
+		}
+		r.ResponseMessages = append(r.ResponseMessages, messages)
+	}
+	return nil
+}
+
+// oneAnswer refuses a response of more than one turn, whose parts would have to be told apart.
+func oneAnswer(r *Record, field string, messages []Message) error {
+	if messages == nil || len(messages) == 1 && messages[0].Role == roleAssistant {
+		return nil
+	}
+	return r.errorf(field, "must be one assistant message, got %d from %s", len(messages), firstRole(messages))
 }
 
 // splitSharedPrompt makes a prompt of what chosen and rejected both begin with: whole messages,
@@ -116,20 +215,53 @@ func (p *parser) fillHH(r *Record, o object) error {
 	return nil
 }
 
-// alike refuses a record in which one column is a text and another is a list.
-func (p *parser) alike(r *Record, a string, aList []Message, b string, bList []Message) error {
+// alike refuses a record in which one field is a text and another is a list.
+func alike(r *Record, a string, aList []Message, b string, bList []Message) error {
 	if (aList == nil) == (bList == nil) {
 		return nil
 	}
 	kind := map[bool]string{true: "a text", false: "a list of messages"}
-	return r.errorf(p.column(b), "is %s, but %s is %s", kind[bList == nil], p.column(a), kind[aList == nil])
+	return r.errorf(b, "is %s, but %s is %s", kind[bList == nil], a, kind[aList == nil])
 }
 
 // read reads one of our columns into text or, if it is a list of messages, into list; the kind
 // whose target is nil is refused. A list is never left nil.
 func (p *parser) read(r *Record, o object, column string, text *string, list *[]Message) error {
 	field := p.column(column)
-	raw := o[field]
+	raw, err := p.raw(r, o, column)
+	if err != nil {
+		return err
+	}
+	return readEither(r, field, raw, text, list)
+}
+
+// raw is one of our columns as it is.
+func (p *parser) raw(r *Record, o object, column string) (json.RawMessage, error) {
+	field := p.column(column)
+	raw, ok := o[field]
+	if !ok {
+		return nil, r.errorf(field, "is missing: the columns are %s", columnNames(o))
+	}
+	return raw, nil
+}
+
+// list is one of our columns as a list of anything.
+func (p *parser) list(r *Record, o object, column string) (list []json.RawMessage, err error) {
+	raw, err := p.raw(r, o, column)
+	if err != nil {
+		return nil, err
+	}
+	if raw[0] != '[' {
+		return nil, r.errorf(p.column(column), "is %s, want a list", kindOf(raw))
+	}
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, r.errorf(p.column(column), "%v", err)
+	}
+	return list, nil
+}
+
+// readEither reads a value into text or list, as read does.
+func readEither(r *Record, field string, raw json.RawMessage, text *string, list *[]Message) error {
 	want := "a text or a list of messages"
 	if list == nil {
 		want = "a text"
@@ -137,8 +269,6 @@ func (p *parser) read(r *Record, o object, column string, text *string, list *[]
 		want = "a list of messages"
 	}
 	switch {
-	case raw == nil:
-		return r.errorf(field, "is missing: the columns are %s", columnNames(o))
 	case raw[0] == '"' && text != nil:
 		if err := json.Unmarshal(raw, text); err != nil {
 			return r.errorf(field, "%v", err)
@@ -215,6 +345,8 @@ func readText(r *Record, field string, raw json.RawMessage, to *string) error {
 	return nil
 }
 
+const aNumber = "a number"
+
 // kindOf names the kind of a JSON value.
 func kindOf(raw json.RawMessage) string {
 	switch raw[0] {
@@ -229,5 +361,5 @@ func kindOf(raw json.RawMessage) string {
 	case '{':
 		return "an object"
 	}
-	return "a number"
+	return aNumber
 }

@@ -1,5 +1,5 @@
 // Package data turns files of examples into batches of token ids: it reads JSONL in the formats
-// that TRL and HH-RLHF use, encodes each example with its prompt and response kept apart, plans
+// that TRL and HH-RLHF use and of ranked responses, encodes each example with its prompt and response kept apart, plans
 // an epoch's batches by seed, and lays a batch out as a rectangle of rows with who attends to
 // whom and which tokens count.
 //

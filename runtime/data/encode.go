@@ -21,16 +21,11 @@ type Sequence struct {
 	Line         int
 }
 
-// Pair is a preference: two responses to one prompt. Each ends with EOS unless it was cut.
-type Pair struct {
-	Prompt, Chosen, Rejected []int32
-}
-
 // Question is what a model can be asked about a record.
 type Question struct {
 	Prompt    []int32
 	Text      string // the prompt as the model reads it, without special tokens
-	Reference string // the record's own (chosen) response
+	Reference string // the record's own response: the chosen, best or desirable one; empty when it has none
 }
 
 // Encoder makes tokens of records. Prompt and response are encoded apart, so that the boundary
@@ -48,12 +43,16 @@ type Encoder struct {
 	Template *Template
 }
 
-// Sequence encodes a record of any format for supervised fine-tuning: of a preference, the
-// chosen response (DPO's Preferred-FT). kept is false when no token of it would count, since the
-// response is empty or was cut off entirely.
+// Sequence encodes a record of any format but FormatPrompt for supervised fine-tuning: of a
+// preference, the chosen response (DPO's Preferred-FT), of ranked responses the first of the
+// best. kept is false when no token of it would count, since the response is undesirable, is
+// empty or was cut off entirely.
 func (e *Encoder) Sequence(r Record) (s Sequence, kept bool, err error) {
+	if r.Format == FormatPrompt {
+		return Sequence{}, false, r.errorf("", "is in the %s format, which has no response to learn", r.Format)
+	}
 	x, err := e.example(r)
-	if err != nil || len(x.response) == 0 {
+	if err != nil || len(x.response) == 0 || r.Format == FormatUnpaired && !r.Label {
 		return Sequence{}, false, err
 	}
 	prompt, cut := e.fit(x.prompt, x.response)
@@ -69,37 +68,19 @@ func (e *Encoder) Sequence(r Record) (s Sequence, kept bool, err error) {
 	return s, kept, nil
 }
 
-// Pair encodes a preference. kept is false when a response is empty or was cut off entirely.
-func (e *Encoder) Pair(r Record) (p Pair, kept bool, err error) {
-	if r.Format != FormatPreference && r.Format != FormatHH {
-		return Pair{}, false, r.errorf("", "is in the %s format, a preference is needed", r.Format)
-	}
-	chosen, err := e.example(r)
-	if err != nil {
-		return Pair{}, false, err
-	}
-	r.Chosen, r.ChosenMessages = r.Rejected, r.RejectedMessages
-	rejected, err := e.example(r)
-	if err != nil {
-		return Pair{}, false, err
-	}
-	if len(chosen.response) == 0 || len(rejected.response) == 0 {
-		return Pair{}, false, nil
-	}
-	prompt, responses := e.fit(chosen.prompt, chosen.response, rejected.response)
-	p = Pair{Prompt: prompt, Chosen: responses[0], Rejected: responses[1]}
-	return p, len(p.Chosen) > 0 && len(p.Rejected) > 0, nil
-}
-
 // Question encodes a record's prompt as Sequence and Pair do, for generation. ok is false when
-// the record has none.
+// the record has none, or has an empty response.
 func (e *Encoder) Question(r Record) (q Question, ok bool, err error) {
 	x, err := e.example(r)
-	if err != nil || r.Format == FormatText || len(x.prompt) == 0 || len(x.response) == 0 {
+	if err != nil || r.Format == FormatText || len(x.prompt) == 0 || len(x.response) == 0 && r.Format != FormatPrompt {
 		return Question{}, false, err
 	}
 	prompt, _ := e.fit(x.prompt, x.response)
-	return Question{Prompt: prompt, Text: e.Tokenizer.Decode(prompt, true), Reference: x.reference}, true, nil
+	q = Question{Prompt: prompt, Text: e.Tokenizer.Decode(prompt, true), Reference: x.reference}
+	if r.Format == FormatUnpaired && !r.Label {
+		q.Reference = ""
+	}
+	return q, true, nil
 }
 
 // Prompt encodes a plain text to be continued, whole.
@@ -197,7 +178,23 @@ func (e *Encoder) example(r Record) (example, error) {
 		return plain(r.Prompt, r.Chosen)
 	case FormatMessages:
 		return e.conversation(r, r.Messages, 0)
-	case FormatPromptCompletion:
+	case FormatPrompt:
+		if r.PromptMessages == nil {
+			return plain(r.Prompt, "")
+		}
+		return e.open(r)
+	case FormatRanked:
+		best := 0
+		for k, rank := range r.Ranks {
+			if rank < r.Ranks[best] {
+				best = k
+			}
+		}
+		if r.PromptMessages == nil {
+			return plain(r.Prompt, r.Responses[best])
+		}
+		return e.conversation(r, concat(r.PromptMessages, r.ResponseMessages[best]), len(r.PromptMessages))
+	case FormatPromptCompletion, FormatUnpaired:
 		if r.PromptMessages != nil {
 			return e.conversation(r, concat(r.PromptMessages, r.CompletionMessages), len(r.PromptMessages))
 		}
@@ -247,6 +244,15 @@ func (e *Encoder) conversation(r Record, messages []Message, from int) (example,
 	}
 	x.response = nil // ends of turns only
 	return x, nil
+}
+
+// open encodes a conversation up to where the assistant's answer begins.
+func (e *Encoder) open(r Record) (example, error) {
+	ids, err := e.Chat(r.PromptMessages)
+	if err != nil {
+		return example{}, &Error{File: r.File, Line: r.Line, Message: err.Error(), Err: err}
+	}
+	return example{prompt: ids}, nil
 }
 
 func (e *Encoder) template() (*Template, error) {

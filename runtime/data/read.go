@@ -146,7 +146,7 @@ func (p *parser) parse(line int, b []byte) (Record, error) {
 	if p.format == "" || p.format == FormatAuto {
 		format := p.recognise(o)
 		if format == "" {
-			return Record{}, r.errorf("", "has no known format: the columns are %s; want text; messages; prompt and completion; or chosen and rejected, with prompt or without (see columns)", columnNames(o))
+			return Record{}, r.errorf("", "has no known format: the columns are %s; want text; messages; prompt; prompt and completion, with label or without; prompt, responses and ranks; or chosen and rejected, with prompt or without (see columns)", columnNames(o))
 		}
 		p.format = format
 	}
@@ -175,15 +175,24 @@ func (p *parser) recognise(o object) string {
 			return FormatHH
 		}
 		return FormatPreference
+	case has("prompt") && has("responses") && has("ranks"):
+		return FormatRanked
+	case has("prompt") && has("completion") && has("label"):
+		return FormatUnpaired
 	case has("prompt") && has("completion"):
 		return FormatPromptCompletion
 	case has("messages"):
 		return FormatMessages
 	case has("text"):
 		return FormatText
+	case has("prompt") && !slices.ContainsFunc(answers, has): // else half of another format
+		return FormatPrompt
 	}
 	return ""
 }
+
+// answers are the columns that prompts on their own do not have.
+var answers = []string{"completion", "label", "chosen", "rejected", "responses", "ranks"}
 
 func isHH(b json.RawMessage) bool {
 	var s string

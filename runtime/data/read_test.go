@@ -173,7 +173,7 @@ func TestReadRefuses(t *testing.T) {
 		{name: "null", content: first + "null", line: 3, message: "object"},
 		{name: "not UTF-8", content: first + "{\"prompt\": \"\xff\", \"completion\": \"\"}", line: 3, message: "UTF-8"},
 		{name: "unknown columns", content: `{"question": "q"}`, line: 1, message: `"question"`},
-		{name: "prompt only", content: `{"prompt": "q"}`, line: 1, message: "completion"},
+		{name: "half of a preference", content: `{"prompt": "q", "chosen": "c"}`, line: 1, message: "rejected"},
 		{name: "later line lacks a column", content: first + `{"prompt": "p"}`, line: 3, field: "completion", message: "missing"},
 		{name: "null column", content: first + `{"prompt": "p", "completion": null}`, line: 3, field: "completion", message: "null"},
 		{name: "number", content: first + `{"prompt": 1, "completion": "c"}`, line: 3, field: "prompt", message: "a number"},

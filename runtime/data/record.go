@@ -8,12 +8,15 @@ import (
 
 // The formats of a dataset, as runconfig.Dataset names them.
 const (
-	FormatAuto             = "auto"              // from the columns of the first line
-	FormatText             = "text"              // {text}
-	FormatPromptCompletion = "prompt-completion" // {prompt, completion}
-	FormatMessages         = "messages"          // {messages}
-	FormatPreference       = "preference"        // {prompt, chosen, rejected}, or without prompt
-	FormatHH               = "hh"                // {chosen, rejected}, texts of "\n\nHuman: ...\n\nAssistant: ..."
+	FormatAuto             = "auto"                // from the columns of the first line
+	FormatText             = "text"                // {text}
+	FormatPrompt           = "prompt"              // {prompt}
+	FormatPromptCompletion = "prompt-completion"   // {prompt, completion}
+	FormatMessages         = "messages"            // {messages}
+	FormatPreference       = "preference"          // {prompt, chosen, rejected}, or without prompt
+	FormatUnpaired         = "unpaired-preference" // {prompt, completion, label: true or false}
+	FormatRanked           = "ranked"              // {prompt, responses, ranks}, lists of equal length; 1 is the best, equal ranks are a tie
+	FormatHH               = "hh"                  // {chosen, rejected}, texts of "\n\nHuman: ...\n\nAssistant: ..."
 )
 
 // Message is a turn of a conversation.
@@ -35,23 +38,28 @@ type Record struct {
 	Completion string
 	Chosen     string
 	Rejected   string // empty in FormatHH when it answers another prompt than Chosen: no pair
+	Responses  []string
 
 	Messages           []Message
 	PromptMessages     []Message
 	CompletionMessages []Message
 	ChosenMessages     []Message
 	RejectedMessages   []Message
+	ResponseMessages   [][]Message
+
+	Label bool      // in FormatUnpaired: the completion is desirable
+	Ranks []float64 // of the responses, smaller is better; not all are equal
 }
 
 // Texts are all the texts of a record, for training a tokenizer.
 func (r Record) Texts() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for _, s := range []string{r.Text, r.Prompt, r.Completion, r.Chosen, r.Rejected} {
+		for _, s := range append([]string{r.Text, r.Prompt, r.Completion, r.Chosen, r.Rejected}, r.Responses...) {
 			if s != "" && !yield(s) {
 				return
 			}
 		}
-		for _, list := range [][]Message{r.Messages, r.PromptMessages, r.CompletionMessages, r.ChosenMessages, r.RejectedMessages} {
+		for _, list := range append([][]Message{r.Messages, r.PromptMessages, r.CompletionMessages, r.ChosenMessages, r.RejectedMessages}, r.ResponseMessages...) {
 			for _, m := range list {
 				if !yield(m.Content) {
 					return
