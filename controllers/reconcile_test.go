@@ -266,6 +266,7 @@ func TestUpstreamFailed(t *testing.T) {
 	end(t, p, runconfig.ExitStopped, `{"exitCode":3,"reason":"Diverged","message":"loss is NaN at step 12"}`)
 	becomes(t, s, v1alpha1.PhaseFailed, v1alpha1.ConditionStalled, runconfig.ReasonDiverged)
 	becomes(t, d, v1alpha1.PhaseWaiting, v1alpha1.ConditionInputsResolved, v1alpha1.ReasonUpstreamFailed)
+	wantEvents(t, d, "WaitingForInputs", "UpstreamFailed")
 }
 
 // A changed spec makes a running or trained stage stale; placement does not, and neither restarts it.
@@ -348,21 +349,63 @@ func TestDeletedJob(t *testing.T) {
 	becomes(t, s, v1alpha1.PhaseSucceeded, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded)
 }
 
-// What belongs to someone else is not touched, and is named.
+// What belongs to someone else is not touched, and is named: also where server-side apply would
+// find no field to dispute.
 func TestNameConflict(t *testing.T) {
 	ns := namespace(t)
-	theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "taken-sft"}, Data: map[string]string{"run.yaml": "theirs"}}
-	create(t, theirs)
-	s := sft(ns, "taken")
+	meta := func(stage string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: ns, Name: stage + "-sft", Labels: map[string]string{"team": "theirs"}}
+	}
+	policy := &networkingv1.NetworkPolicy{ObjectMeta: meta("policy")}
+	work := &batchv1.Job{ObjectMeta: meta("work")}
+	work.Spec.Template.Spec = corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: "x"}}}
+	for kind, theirs := range map[string]client.Object{
+		"ConfigMap":     &corev1.ConfigMap{ObjectMeta: meta("config"), Data: map[string]string{"other.yaml": "theirs"}},
+		"NetworkPolicy": policy,
+		"Job":           work,
+	} {
+		create(t, theirs)
+		version := theirs.GetResourceVersion()
+		s := sft(ns, strings.TrimSuffix(theirs.GetName(), "-sft"))
+		create(t, s)
+		got := becomes(t, s, v1alpha1.PhasePending, v1alpha1.ConditionReady, v1alpha1.ReasonCreateFailed)
+		if c := condition(t, got, v1alpha1.ConditionReady); !strings.HasPrefix(c.Message, fmt.Sprintf("%s %q is in the way", kind, theirs.GetName())) {
+			t.Errorf("Ready says %q", c.Message)
+		}
+		wantEvents(t, s, "CreateFailed")
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(theirs), theirs); err != nil {
+			t.Fatal(err)
+		}
+		if kind != "Job" && theirs.GetResourceVersion() != version || len(theirs.GetOwnerReferences()) > 0 || len(theirs.GetLabels()) != 1 {
+			t.Errorf("their %s is now %+v", kind, theirs)
+		}
+		// With it out of the way, the stage goes on by itself.
+		if err := admin.Delete(t.Context(), theirs, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
+			t.Fatal(err)
+		}
+		becomes(t, s, v1alpha1.PhasePending, v1alpha1.ConditionReady, v1alpha1.ReasonPodPending)
+	}
+}
+
+// A stage deleted and at once applied again is not stopped by what is still being collected.
+func TestAppliedAgain(t *testing.T) {
+	ns := namespace(t)
+	s := sft(ns, "again")
 	create(t, s)
-	got := becomes(t, s, v1alpha1.PhasePending, v1alpha1.ConditionReady, v1alpha1.ReasonCreateFailed)
-	if c := condition(t, got, v1alpha1.ConditionReady); !strings.Contains(c.Message, "conflict") {
-		t.Errorf("Ready says %q", c.Message)
+	job(t, s)
+	if err := admin.Delete(t.Context(), s, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
+		t.Fatal(err)
 	}
-	noJob(t, s)
-	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(theirs), theirs); err != nil || theirs.Data["run.yaml"] != "theirs" || len(theirs.OwnerReferences) > 0 {
-		t.Errorf("their ConfigMap is now %+v, %v", theirs, err)
-	}
+	s = sft(ns, "again")
+	create(t, s)
+	eventually(t, func() error {
+		if j := job(t, s); !metav1.IsControlledBy(j, s) {
+			return fmt.Errorf("the Job is of %v, want %s", j.OwnerReferences, s.UID)
+		}
+		return nil
+	})
+	finish(t, s, "a")
+	becomes(t, s, v1alpha1.PhaseSucceeded, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded)
 }
 
 func TestMetrics(t *testing.T) {

@@ -9,10 +9,12 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -35,8 +37,10 @@ const conflictDelay = 100 * time.Millisecond
 // Reconciler brings the stages of one kind to their desired state. All fields but Kind are
 // the same for every kind.
 type Reconciler struct {
-	Kind     v1alpha1.StageKind
-	Client   client.Client
+	Kind   v1alpha1.StageKind
+	Client client.Client
+	// Reader reads past the cache, which has only what is labelled as a stage's.
+	Reader   client.Reader
 	Events   events.EventRecorder
 	Clock    clock.PassiveClock
 	Settings desired.Settings
@@ -51,8 +55,8 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs/finalizers;dpojobs/finalizers,verbs=update
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=configmaps,verbs=create;patch
-// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=create;patch
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;patch
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;create;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Reconcile makes one pass over a stage.
@@ -165,6 +169,9 @@ func (r *Reconciler) apply(ctx context.Context, o status.Observed) (changed bool
 }
 
 func (r *Reconciler) start(ctx context.Context, o status.Observed) error {
+	if err := r.namesFree(ctx, o.Stage); err != nil {
+		return err
+	}
 	for _, obj := range []runtime.ApplyConfiguration{o.Run.ConfigMap, o.Run.NetworkPolicy, o.Run.Job} {
 		if err := r.Client.Apply(ctx, obj, FieldOwner); err != nil {
 			return fmt.Errorf("apply: %w", err)
@@ -177,6 +184,40 @@ func (r *Reconciler) start(ctx context.Context, o status.Observed) error {
 	r.Metrics.jobCreated.WithLabelValues(string(r.Kind)).Observe(r.Clock.Since(since).Seconds())
 	log.FromContext(ctx).Info("Starting run", "runHash", o.Run.Hash, "output", o.Run.Config.Output.URI)
 	return nil
+}
+
+// namesFree says what is in the way of a stage's objects. Server-side apply would not: it merges
+// with another's object where no field is in dispute, and makes the stage its owner.
+func (r *Reconciler) namesFree(ctx context.Context, stage v1alpha1.Stage) error {
+	for _, gvk := range []schema.GroupVersionKind{
+		corev1.SchemeGroupVersion.WithKind("ConfigMap"),
+		networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"),
+		batchv1.SchemeGroupVersion.WithKind("Job"),
+	} {
+		obj := &metav1.PartialObjectMetadata{}
+		obj.SetGroupVersionKind(gvk)
+		err := r.Reader.Get(ctx, client.ObjectKey{Namespace: stage.GetNamespace(), Name: desired.Name(stage)}, obj)
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return fmt.Errorf("get %s: %w", gvk.Kind, err)
+		case !belongs(obj, stage):
+			return fmt.Errorf("%s %q is in the way: it does not belong to this %s; delete it, or give one of them another name", gvk.Kind, obj.Name, stage.StageKind())
+		}
+	}
+	return nil
+}
+
+// belongs says whether an object was made for a stage of this kind and name: this one, or one deleted
+// before it, whose objects are still being collected or were left on purpose.
+func belongs(obj metav1.Object, stage v1alpha1.Stage) bool {
+	for k, v := range desired.Labels(stage) {
+		if obj.GetLabels()[k] != v {
+			return false
+		}
+	}
+	c := metav1.GetControllerOf(obj)
+	return c == nil || c.Kind == string(stage.StageKind()) && c.Name == stage.GetName()
 }
 
 // patchStatus writes the status once, if it says something new, and tells of it. A conflict

@@ -71,6 +71,7 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 		r := &Reconciler{
 			Kind:             kind,
 			Client:           mgr.GetClient(),
+			Reader:           mgr.GetAPIReader(),
 			Events:           mgr.GetEventRecorder(desired.OperatorName),
 			Clock:            o.Clock,
 			Settings:         o.Settings,

@@ -30,9 +30,22 @@ func Events(before, after v1alpha1.StageStatus) []Event {
 		}
 		return c.Reason, c.Message, true
 	}
-	if after.Phase == v1alpha1.PhaseWaiting && before.Phase != v1alpha1.PhaseWaiting {
-		c := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionInputsResolved)
-		add(corev1.EventTypeNormal, v1alpha1.ReasonWaitingForInputs, "Wait", c.Message)
+	// cameTo says whether a condition has a reason that it did not have before.
+	cameTo := func(condition, reason string) (string, bool) {
+		c, b := meta.FindStatusCondition(after.Conditions, condition), meta.FindStatusCondition(before.Conditions, condition)
+		if c == nil || c.Reason != reason || b != nil && b.Reason == reason {
+			return "", false
+		}
+		return c.Message, true
+	}
+	if message, ok := cameTo(v1alpha1.ConditionReady, v1alpha1.ReasonWaitingForInputs); ok {
+		add(corev1.EventTypeNormal, v1alpha1.ReasonWaitingForInputs, "Wait", message)
+	}
+	if message, ok := cameTo(v1alpha1.ConditionInputsResolved, v1alpha1.ReasonUpstreamFailed); ok {
+		add(corev1.EventTypeWarning, v1alpha1.ReasonUpstreamFailed, "Wait", message)
+	}
+	if message, ok := cameTo(v1alpha1.ConditionReady, v1alpha1.ReasonCreateFailed); ok {
+		add(corev1.EventTypeWarning, v1alpha1.ReasonCreateFailed, "CreateJob", message)
 	}
 	if _, message, ok := became(v1alpha1.ConditionInputsResolved); ok && before.Phase == v1alpha1.PhaseWaiting {
 		add(corev1.EventTypeNormal, "InputsResolved", "Resolve", message)

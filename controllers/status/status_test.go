@@ -226,12 +226,15 @@ func TestEvents(t *testing.T) {
 	other := &desired.Run{Hash: "other"}
 	step(Observed{Inputs: inputs.Inputs{Problem: &inputs.Problem{Reason: "UpstreamNotFound", Message: "m"}}})
 	step(Observed{Inputs: inputs.Inputs{Problem: &inputs.Problem{Reason: "UpstreamNotReady", Message: "m"}}})
+	step(Observed{Inputs: inputs.Inputs{Problem: &inputs.Problem{Reason: "UpstreamFailed", Message: "m"}}})
+	step(Observed{CreateError: errors.New("quota")})
+	step(Observed{CreateError: errors.New("quota, in other words")})
 	step(Observed{Job: job()})
 	step(Observed{Job: job(), Pods: pods(running())})
 	step(Observed{Job: second, Pods: pods(running())})
 	step(Observed{Job: job(batchv1.JobComplete), Pods: pods(ended(0, goodOK))})
 	step(Observed{Run: other})
-	want := []string{"N WaitingForInputs", "N InputsResolved", "N JobCreated", "W Restarted", "N Trained", "W InputsChanged"}
+	want := []string{"N WaitingForInputs", "W UpstreamFailed", "W CreateFailed", "N InputsResolved", "N JobCreated", "W Restarted", "N Trained", "W InputsChanged"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
