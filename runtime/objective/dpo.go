@@ -1,7 +1,5 @@
 package objective
 
-import "github.com/alignment-dev/alignment-operator/runtime/tensor"
-
 // DPOParams are the constants of DPO.
 type DPOParams struct {
 	// Beta is the strength of the implicit KL constraint, above 0.
@@ -10,24 +8,26 @@ type DPOParams struct {
 	LabelSmoothing float64
 }
 
-// Preference is a preference loss with its implicit rewards, each [pairs].
-type Preference struct {
-	Loss *tensor.Tensor
-	// ChosenRewards and RejectedRewards are beta (policy - reference), without gradient.
-	ChosenRewards, RejectedRewards *tensor.Tensor
+// DPO is Direct Preference Optimization, arXiv:2305.18290, equation 7:
+//
+//	-log sigmoid(beta z),  z = (lw - rw) - (ll - rl)
+//
+// with lw, ll the policy's log-probabilities of the chosen and rejected response and rw, rl the
+// reference's. A LabelSmoothing that is not 0 makes it cDPO. The rewards are beta (l - r).
+func DPO(policy, reference Logps, p DPOParams) Preference {
+	rewards := policy.sub(reference).scale(p.Beta)
+	margin := rewards.margin()        // [pairs]
+	loss := margin.LogSigmoid().Neg() // [pairs]
+	if e := p.LabelSmoothing; e != 0 {
+		loss = loss.MulScalar(1 - e).Sub(margin.Neg().LogSigmoid().MulScalar(e)) // [pairs]
+	}
+	return preference(loss, rewards)
 }
 
-// DPO is Direct Preference Optimization, arXiv:2305.18290, equation 7; with label smoothing e its
-// conservative form (cDPO): -(1-e) log sigmoid(beta z) - e log sigmoid(-beta z), where
-// z = (policyChosen - referenceChosen) - (policyRejected - referenceRejected).
-// All inputs are logps, summed over response tokens, [pairs].
-func DPO(policyChosen, policyRejected, referenceChosen, referenceRejected *tensor.Tensor, p DPOParams) Preference {
-	chosen := policyChosen.Sub(referenceChosen).MulScalar(p.Beta)       // [pairs]
-	rejected := policyRejected.Sub(referenceRejected).MulScalar(p.Beta) // [pairs]
-	margin := chosen.Sub(rejected)                                      // [pairs]
-	loss := margin.LogSigmoid().Neg()
-	if e := p.LabelSmoothing; e != 0 {
-		loss = loss.MulScalar(1 - e).Sub(margin.Neg().LogSigmoid().MulScalar(e))
-	}
-	return Preference{Loss: loss, ChosenRewards: chosen.Detach(), RejectedRewards: rejected.Detach()}
-}
+// CDPO is conservative DPO: DPO's loss in expectation when a label is flipped with probability e
+// (E. Mitchell, "A note on DPO with noisy preferences & relationship to IPO", 2023):
+//
+//	-(1-e) log sigmoid(beta z) - e log sigmoid(-beta z)
+//
+// It is least where sigmoid(beta z) = 1 - e.
+func CDPO(policy, reference Logps, p DPOParams) Preference { return DPO(policy, reference, p) }

@@ -20,7 +20,7 @@ func dpo(t *testing.T, p objective.DPOParams, pairs ...[4]float64) (loss, dChose
 			}
 			in[j] = tensor.FromFloat64(column, int64(len(pairs))).RequiresGrad(j < 2)
 		}
-		out := objective.DPO(in[0], in[1], in[2], in[3], p)
+		out := objective.DPO(objective.Logps{Chosen: in[0], Rejected: in[1]}, objective.Logps{Chosen: in[2], Rejected: in[3]}, p)
 		out.Loss.Sum().Backward()
 		if out.ChosenRewards.NeedsGrad() || out.RejectedRewards.NeedsGrad() {
 			t.Error("the rewards carry a gradient")

@@ -71,7 +71,7 @@ func (d *DPO) loss(batch data.Batch, reference *tensor.Tensor, m *Metrics) *tens
 	policy := sumByResponse(tokens.TokenLogps, batch) // [2*pairs]
 	pc, pr := split(policy)
 	rc, rr := split(reference)
-	p := objective.DPO(pc, pr, rc, rr, d.Params)
+	p := objective.DPO(objective.Logps{Chosen: pc, Rejected: pr}, objective.Logps{Chosen: rc, Rejected: rr}, d.Params)
 	loss := p.Loss.Sum()
 	pairs := float64(batch.Responses / 2)
 	m.Mean("loss", loss.Item(), pairs)
