@@ -56,6 +56,61 @@ func TestBatchPairsByHand(t *testing.T) {
 	}
 }
 
+func TestBatchGroupsByHand(t *testing.T) {
+	got := BatchGroups([]Group{
+		{Prompt: []int32{10, 11}, Responses: [][]int32{{20}, {30, 31}, {40}}},
+		{Responses: [][]int32{{50}, {60, 61}}}, // no prompt: nothing predicts the first tokens
+		{Prompt: []int32{70}, Responses: [][]int32{nil, {80}}},
+	}, 7)
+	want := Batch{
+		Rows: 3, SeqLen: 8,
+		Tokens: []int64{
+			10, 11, 20, 30, 31, 40, 7, 7,
+			50, 60, 61, 7, 7, 7, 7, 7,
+			70, 80, 7, 7, 7, 7, 7, 7,
+		},
+		Positions: []int64{
+			0, 1, 2, 2, 3, 2, 0, 0,
+			0, 0, 1, 0, 0, 0, 0, 0,
+			0, 1, 0, 0, 0, 0, 0, 0,
+		},
+		Segments: []int64{
+			0, 0, 1, 2, 2, 3, -1, -1,
+			1, 2, 2, -1, -1, -1, -1, -1,
+			0, 2, -1, -1, -1, -1, -1, -1,
+		},
+		Prefixes: []int64{
+			-1, -1, 0, 0, 0, 0, -1, -1,
+			0, 0, 0, -1, -1, -1, -1, -1,
+			-1, 0, -1, -1, -1, -1, -1, -1,
+		},
+		Sources:   []int64{1, 1, 3, 1, 9, 16},
+		Targets:   []int64{20, 30, 31, 40, 61, 80},
+		Sequence:  []int64{0, 1, 1, 2, 4, 6},
+		Responses: 7,
+		Lengths:   []int64{1, 2, 1, 0, 1, 0, 1},
+		Ends:      []int64{2, 4, 5, 8, 10, 16, 17},
+		NumTokens: 11,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestEndsOfWhatDoesNotCount(t *testing.T) {
+	got := BatchSequences([]Sequence{
+		{Tokens: []int32{10}, ResponseMask: []bool{true}}, // counts for nothing, but can be scored
+		{Tokens: []int32{20, 21, 22}, ResponseMask: []bool{false, true, false}},
+		{Tokens: []int32{30, 31}, ResponseMask: []bool{false, false}},
+	}, 7)
+	if want := []int64{0, 9, 17}; !slices.Equal(got.Ends, want) {
+		t.Errorf("Ends = %d, want %d: of the last token that counts, of all when none does", got.Ends, want)
+	}
+	if got := BatchGroups([]Group{{Responses: [][]int32{nil, {10}}}}, 7); !slices.Equal(got.Ends, []int64{0, 0}) {
+		t.Errorf("Ends = %d, want the row's first column for nothing at all", got.Ends)
+	}
+}
+
 // context returns the tokens that a source sees, by position: what its prediction depends on.
 func context(t *testing.T, b Batch, source int64) []int32 {
 	t.Helper()
@@ -73,54 +128,131 @@ func context(t *testing.T, b Batch, source int64) []int32 {
 	return out
 }
 
+func randomTokens(r *rand.Rand, least int) []int32 {
+	s := make([]int32, least+r.IntN(6))
+	for i := range s {
+		s[i] = r.Int32N(100)
+	}
+	return s
+}
+
+// randomGroups have least to most responses, of one token or more, and may have no prompt.
+func randomGroups(r *rand.Rand, least, most int) []Group {
+	groups := make([]Group, 1+r.IntN(4))
+	for i := range groups {
+		groups[i].Prompt = randomTokens(r, 0)
+		for range least + r.IntN(most-least+1) {
+			groups[i].Responses = append(groups[i].Responses, randomTokens(r, 1))
+		}
+	}
+	return groups
+}
+
 // Each response token is predicted once, from exactly the prompt and the response before it,
-// in a shared row as in a row of its own.
+// and each response ends where all of it has been seen, in a shared row as in a row of its own.
 func TestEachTokenIsPredictedFromItsPast(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	tokens := func(least int) []int32 {
-		s := make([]int32, least+r.IntN(6))
-		for i := range s {
-			s[i] = r.Int32N(100)
+	for trial := range 400 {
+		groups := randomGroups(r, 1, 4)
+		if trial%2 == 0 {
+			groups = randomGroups(r, 2, 2)
 		}
-		return s
-	}
-	for range 200 {
-		pairs := make([]Pair, 1+r.IntN(4))
 		var seqs []Sequence
-		for i := range pairs {
-			pairs[i] = Pair{tokens(0), tokens(1), tokens(1)}
-			for _, response := range [][]int32{pairs[i].Chosen, pairs[i].Rejected} {
-				s := Sequence{Tokens: slices.Concat(pairs[i].Prompt, response)}
+		var prompts []int // of each response, the prompt's length
+		for _, g := range groups {
+			for _, response := range g.Responses {
+				s := Sequence{Tokens: slices.Concat(g.Prompt, response)}
 				s.ResponseMask = make([]bool, len(s.Tokens))
 				for k := range response {
-					s.ResponseMask[len(pairs[i].Prompt)+k] = true
+					s.ResponseMask[len(g.Prompt)+k] = true
 				}
-				seqs = append(seqs, s)
+				seqs, prompts = append(seqs, s), append(prompts, len(g.Prompt))
 			}
 		}
-		shared, own := BatchPairs(pairs, 0), BatchSequences(seqs, 0)
+		shared, own := BatchGroups(groups, 0), BatchSequences(seqs, 0)
+		if trial%2 == 0 {
+			var pairs []Pair
+			for _, g := range groups {
+				pairs = append(pairs, Pair{Prompt: g.Prompt, Chosen: g.Responses[0], Rejected: g.Responses[1]})
+			}
+			shared = BatchPairs(pairs, 0)
+		}
 		if diff := cmp.Diff(own.Lengths, shared.Lengths); diff != "" {
 			t.Fatalf("lengths (-own +shared):\n%s", diff)
 		}
 		for _, b := range []Batch{shared, own} {
 			next := make(map[int64]int) // of each response
 			for n, source := range b.Sources {
-				s := seqs[b.Sequence[n]]
-				at := max(len(pairs[b.Sequence[n]/2].Prompt), 1) + next[b.Sequence[n]]
-				next[b.Sequence[n]]++
+				i := b.Sequence[n]
+				s := seqs[i]
+				at := max(prompts[i], 1) + next[i]
+				next[i]++
 				if got := context(t, b, source); !slices.Equal(got, s.Tokens[:at]) {
-					t.Fatalf("token %d of response %d is predicted from %d, want %d", at, b.Sequence[n], got, s.Tokens[:at])
+					t.Fatalf("token %d of response %d is predicted from %d, want %d", at, i, got, s.Tokens[:at])
 				}
 				if b.Targets[n] != int64(s.Tokens[at]) {
-					t.Fatalf("token %d of response %d is %d, want %d", at, b.Sequence[n], b.Targets[n], s.Tokens[at])
+					t.Fatalf("token %d of response %d is %d, want %d", at, i, b.Targets[n], s.Tokens[at])
 				}
 			}
 			for i, s := range seqs {
-				want := len(s.Tokens) - max(len(pairs[i/2].Prompt), 1)
+				want := len(s.Tokens) - max(prompts[i], 1)
 				if next[int64(i)] != want || b.Lengths[i] != int64(want) {
 					t.Fatalf("response %d has %d predictions and length %d, want %d", i, next[int64(i)], b.Lengths[i], want)
 				}
+				if got := context(t, b, b.Ends[i]); !slices.Equal(got, s.Tokens) {
+					t.Fatalf("response %d ends where %d is seen, want %d", i, got, s.Tokens)
+				}
 			}
+		}
+	}
+}
+
+// part is row i of a batch as a batch of its own.
+func part(b Batch, i, responses, first int) Batch {
+	at := func(all []int64) []int64 { return all[i*b.SeqLen : (i+1)*b.SeqLen] }
+	out := Batch{
+		Rows: 1, SeqLen: b.SeqLen, Tokens: at(b.Tokens), Positions: at(b.Positions), Segments: at(b.Segments), Prefixes: at(b.Prefixes),
+		Responses: responses, Lengths: b.Lengths[first : first+responses],
+	}
+	for n, source := range b.Sources {
+		if source/int64(b.SeqLen) == int64(i) {
+			out.Sources = append(out.Sources, source%int64(b.SeqLen))
+			out.Targets = append(out.Targets, b.Targets[n])
+			out.Sequence = append(out.Sequence, b.Sequence[n]-int64(first))
+		}
+	}
+	for _, end := range b.Ends[first : first+responses] {
+		out.Ends = append(out.Ends, end-int64(i*b.SeqLen))
+	}
+	for _, segment := range out.Segments {
+		if segment >= 0 {
+			out.NumTokens++
+		}
+	}
+	return out
+}
+
+// A group's row is the same wherever in a batch it stands.
+func TestPermutingGroupsPermutesRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 2))
+	for range 100 {
+		groups := randomGroups(r, 1, 4)
+		order := r.Perm(len(groups))
+		a, b := BatchGroups(groups, 7), BatchGroups(Pick(groups, order), 7)
+		firsts := make([]int, len(groups)) // of each of a's groups, the first response
+		for i := 1; i < len(groups); i++ {
+			firsts[i] = firsts[i-1] + len(groups[i-1].Responses)
+		}
+		first := 0
+		for row, i := range order {
+			n := len(groups[i].Responses)
+			if diff := cmp.Diff(part(a, i, n, firsts[i]), part(b, row, n, first)); diff != "" {
+				t.Fatalf("group %d moved to row %d (-before +after):\n%s", i, row, diff)
+			}
+			first += n
+		}
+		if a.NumTokens != b.NumTokens || a.Responses != b.Responses {
+			t.Fatalf("%d tokens and %d responses, then %d and %d", a.NumTokens, a.Responses, b.NumTokens, b.Responses)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Package data turns files of examples into batches of token ids: it reads JSONL in the formats
-// that TRL and HH-RLHF use and of ranked responses, encodes each example with its prompt and response kept apart, plans
-// an epoch's batches by seed, and lays a batch out as a rectangle of rows with who attends to
-// whom and which tokens count.
+// that TRL and HH-RLHF use and of ranked responses (see FormatText and those after it), encodes
+// each example with its prompt and responses kept apart, plans an epoch's batches by seed, and
+// lays a batch out as a rectangle of rows with who attends to whom and which tokens count.
 //
 // The shift by one (the state at token t predicts token t+1) happens in Batch's Sources and
 // Targets and nowhere else in this project.

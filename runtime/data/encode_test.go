@@ -101,6 +101,12 @@ func TestSequence(t *testing.T) {
 		{"completion's turns only", `{"prompt": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "v"}], "completion": [{"role": "assistant", "content": "b"}]}`, Encoder{},
 			"<|user|>\nu$\n<|assistant|>\na$\n<|user|>\nv$\n<|assistant|>\n[b$]"},
 		{"turns cut off", conversation, Encoder{MaxLength: 56}, "<|user|>\nu$\n<|assistant|>\n[a$]\n<|user|>\nv$\n<|assistant|>\n[b]"},
+		{"desirable", `{"prompt": "p ", "completion": "c", "label": true}`, Encoder{}, "p [c$]"},
+		{"undesirable", `{"prompt": "p ", "completion": "c", "label": false}`, Encoder{}, ""},
+		{"ranked: the first of the best", `{"prompt": "p ", "responses": ["a", "b", "c"], "ranks": [2, 1, 1]}`, Encoder{}, "p [b$]"},
+		{"ranked: the best is empty", `{"prompt": "p ", "responses": ["a", "", "c"], "ranks": [2, 1, 1]}`, Encoder{}, ""},
+		{"conversational ranked", `{"prompt": [{"role": "user", "content": "u"}], "responses": [[{"role": "assistant", "content": "a"}], [{"role": "assistant", "content": "b"}]], "ranks": [2, 1]}`, Encoder{},
+			"<|user|>\nu$\n<|assistant|>\n[b$]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.e.Tokenizer == nil {
@@ -115,41 +121,6 @@ func TestSequence(t *testing.T) {
 			}
 			if kept && (s.File != "f" || s.Line != 1) {
 				t.Errorf("comes from %s:%d, want f:1", s.File, s.Line)
-			}
-		})
-	}
-}
-
-func TestPair(t *testing.T) {
-	bytesOnly, llama3 := byteTokenizer(t), load(t, "llama3")
-	for _, c := range []struct {
-		name                     string
-		line                     string
-		e                        Encoder
-		prompt, chosen, rejected string // all "" when it is not kept
-	}{
-		{"plain", `{"prompt": "p ", "chosen": "c", "rejected": "re"}`, Encoder{}, "p ", "c$", "re$"},
-		{"BOS", `{"prompt": "p", "chosen": "c", "rejected": "re"}`, Encoder{Tokenizer: llama3}, "^p", "c$", "re$"},
-		{"hh", `{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}`, Encoder{}, "\n\nHuman: a\n\nAssistant:", " b$", " c$"},
-		{"hh, two prompts", `{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: x\n\nAssistant: c"}`, Encoder{}, "", "", ""},
-		{"conversational", `{"prompt": [{"role": "user", "content": "u"}], "chosen": [{"role": "assistant", "content": "c"}], "rejected": [{"role": "assistant", "content": "r"}]}`, Encoder{},
-			"<|user|>\nu$\n<|assistant|>\n", "c$", "r$"},
-		{"the longer response cuts the prompt of both", `{"prompt": "01234567", "chosen": "c", "rejected": "rrrrr"}`, Encoder{MaxLength: 10}, "34567", "c$", "rrrrr"},
-		{"a cut response has no EOS", `{"prompt": "0123", "chosen": "ccccccc", "rejected": "r"}`, Encoder{MaxLength: 8}, "0123", "cccc", "r$"},
-		{"empty chosen", `{"prompt": "p", "chosen": "", "rejected": "r"}`, Encoder{}, "", "", ""},
-		{"empty rejected", `{"prompt": "p", "chosen": "c", "rejected": ""}`, Encoder{}, "", "", ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if c.e.Tokenizer == nil {
-				c.e.Tokenizer = bytesOnly
-			}
-			p, kept, err := c.e.Pair(record(t, c.line))
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := [3]string{text(c.e.Tokenizer, p.Prompt), text(c.e.Tokenizer, p.Chosen), text(c.e.Tokenizer, p.Rejected)}
-			if want := [3]string{c.prompt, c.chosen, c.rejected}; kept != (c.chosen != "") || kept && got != want {
-				t.Errorf("got %q, kept %v, want %q", got, kept, want)
 			}
 		})
 	}
@@ -206,12 +177,20 @@ func TestWholeDatasets(t *testing.T) {
 }
 
 func TestQuestion(t *testing.T) {
-	e := Encoder{Tokenizer: byteTokenizer(t)}
+	e := Encoder{Tokenizer: byteTokenizer(t), MaxLength: 31}
 	for _, c := range []struct{ line, prompt, text, reference string }{
 		{`{"prompt": "p ", "completion": "c"}`, "p ", "p ", "c"},
 		{`{"prompt": "p ", "chosen": "c", "rejected": "r"}`, "p ", "p ", "c"},
 		{`{"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}`, "<|user|>\nu$\n<|assistant|>\n", "<|user|>\nu\n<|assistant|>\n", "a"},
 		{`{"text": "t"}`, "", "", ""},
+		{`{"prompt": "p "}`, "p ", "p ", ""},
+		{`{"prompt": "0123456789012345678901234567890123456789"}`, "9012345678901234567890123456789", "9012345678901234567890123456789", ""},
+		{`{"prompt": ""}`, "", "", ""},
+		{`{"prompt": [{"role": "user", "content": "u"}]}`, "<|user|>\nu$\n<|assistant|>\n", "<|user|>\nu\n<|assistant|>\n", ""},
+		{`{"prompt": "p ", "completion": "c", "label": true}`, "p ", "p ", "c"},
+		{`{"prompt": "p ", "completion": "c", "label": false}`, "p ", "p ", ""},
+		{`{"prompt": "p ", "responses": ["a", "b", "c"], "ranks": [2, 1, 1]}`, "p ", "p ", "b"},
+		{`{"prompt": "p ", "responses": ["a", ""], "ranks": [2, 1]}`, "", "", ""},
 		{`{"messages": [{"role": "user", "content": "u"}]}`, "", "", ""},
 	} {
 		q, ok, err := e.Question(record(t, c.line))

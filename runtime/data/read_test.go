@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -99,6 +100,53 @@ func TestReadFormats(t *testing.T) {
 		}, {
 			name: "null columns do not count", line: `{"chosen": null, "rejected": null, "text": "t"}`,
 			want: Record{Format: FormatText, Text: "t"},
+		}, {
+			name: "prompt", line: `{"prompt": "p", "id": 3, "completion": null}`,
+			want: Record{Format: FormatPrompt, Prompt: "p"},
+		}, {
+			name: "conversational prompt", line: `{"prompt": [{"role": "user", "content": "u"}]}`,
+			want: Record{Format: FormatPrompt, PromptMessages: []Message{user}},
+		}, {
+			name: "a prompt and a text is a text", line: `{"prompt": "p", "text": "t"}`,
+			want: Record{Format: FormatText, Text: "t"},
+		}, {
+			name: "prompts of another format", line: `{"prompt": "p", "chosen": "c", "rejected": 1}`,
+			ds:   runconfig.Dataset{Format: FormatPrompt},
+			want: Record{Format: FormatPrompt, Prompt: "p"},
+		}, {
+			name: "desirable", line: `{"prompt": "p", "completion": "c", "label": true}`,
+			want: Record{Format: FormatUnpaired, Prompt: "p", Completion: "c", Label: true},
+		}, {
+			name: "undesirable conversation", line: `{"prompt": [{"role": "user", "content": "u"}], "completion": [{"role": "assistant", "content": "hi"}], "label": false}`,
+			want: Record{Format: FormatUnpaired, PromptMessages: []Message{user}, CompletionMessages: []Message{hi}},
+		}, {
+			name: "a null label does not count", line: `{"prompt": "p", "completion": "c", "label": null}`,
+			want: Record{Format: FormatPromptCompletion, Prompt: "p", Completion: "c"},
+		}, {
+			name: "a class is no label when the format is named", line: `{"prompt": "p", "completion": "c", "label": 7}`,
+			ds:   runconfig.Dataset{Format: FormatPromptCompletion},
+			want: Record{Format: FormatPromptCompletion, Prompt: "p", Completion: "c"},
+		}, {
+			name: "a preference with a label", line: `{"prompt": "p", "completion": "x", "chosen": "c", "rejected": "r", "label": true}`,
+			want: Record{Format: FormatPreference, Prompt: "p", Chosen: "c", Rejected: "r"},
+		}, {
+			name: "ranked", line: `{"prompt": "p", "responses": ["a", "", "c"], "ranks": [2, 1.5, 2e0]}`,
+			want: Record{Format: FormatRanked, Prompt: "p", Responses: []string{"a", "", "c"}, Ranks: []float64{2, 1.5, 2}},
+		}, {
+			name: "conversational ranked", line: `{"prompt": [{"role": "user", "content": "u"}], "ranks": [2, 1],
+				"responses": [[{"role": "assistant", "content": "hi"}], [{"role": "assistant", "content": [{"type": "text", "text": "ho"}]}]]}`,
+			want: Record{Format: FormatRanked, PromptMessages: []Message{user}, ResponseMessages: [][]Message{{hi}, {ho}}, Ranks: []float64{2, 1}},
+		}, {
+			name: "ranked comes before unpaired", line: `{"prompt": "p", "completion": "x", "label": true, "responses": ["a", "b"], "ranks": [1, 2]}`,
+			want: Record{Format: FormatRanked, Prompt: "p", Responses: []string{"a", "b"}, Ranks: []float64{1, 2}},
+		}, {
+			name: "columns of ranked", line: `{"question": "q", "solutions": ["a", "b"], "order": [1, 2]}`,
+			ds:   runconfig.Dataset{Columns: map[string]string{"prompt": "question", "responses": "solutions", "ranks": "order"}},
+			want: Record{Format: FormatRanked, Prompt: "q", Responses: []string{"a", "b"}, Ranks: []float64{1, 2}},
+		}, {
+			name: "columns of unpaired", line: `{"prompt": "p", "completion": "c", "ok": true}`,
+			ds:   runconfig.Dataset{Columns: map[string]string{"label": "ok"}},
+			want: Record{Format: FormatUnpaired, Prompt: "p", Completion: "c", Label: true},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -113,6 +161,31 @@ func TestReadFormats(t *testing.T) {
 		})
 	}
 }
+
+// The documentation's examples are of the formats that it says, named or not.
+func TestDocumentedFormats(t *testing.T) {
+	page, err := os.ReadFile("../../docs/data.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var formats []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| `(\\{.*\\})` \\|$").FindAllStringSubmatch(string(page), -1) {
+		format, line := m[1], m[2]
+		formats = append(formats, format)
+		for _, named := range []string{format, FormatAuto} {
+			records, err := collect(line, runconfig.Dataset{Format: named})
+			if err != nil || len(records) != 1 || records[0].Format != format {
+				t.Errorf("%s, read as %s: got %+v, %v", line, named, records, err)
+			}
+		}
+	}
+	formats = append(formats, FormatAuto)
+	if diff := cmp.Diff(sorted(runconfig.Formats), sorted(formats)); diff != "" {
+		t.Errorf("formats (-known +documented):\n%s", diff)
+	}
+}
+
+func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
 
 func TestReadLines(t *testing.T) {
 	const content = "\ufeff{\"text\": \"a\"}\r\n\r\n   \n{\"text\": \"b\"}\n\t{\"text\": \"c\"}"
@@ -260,6 +333,12 @@ func TestTexts(t *testing.T) {
 	if got, want := slices.Collect(Record{Prompt: "p", Completion: "c"}.Texts()), []string{"p", "c"}; !slices.Equal(got, want) {
 		t.Errorf("Texts = %q, want %q", got, want)
 	}
+	if got, want := slices.Collect(Record{Prompt: "p", Responses: []string{"a", "", "b"}}.Texts()), []string{"p", "a", "b"}; !slices.Equal(got, want) {
+		t.Errorf("Texts = %q, want %q", got, want)
+	}
+	if got, want := slices.Collect(Record{ResponseMessages: [][]Message{{{"assistant", "a"}}, {{"assistant", "b"}}}}.Texts()), []string{"a", "b"}; !slices.Equal(got, want) {
+		t.Errorf("Texts = %q, want %q", got, want)
+	}
 }
 
 // Whatever a file holds, reading it ends in records that can be encoded or in an error that says where.
@@ -271,6 +350,12 @@ func FuzzRead(f *testing.F) {
 		`{"chosen": [{"role": "user", "content": "u"}], "rejected": [{"role": "assistant", "content": "a"}]}`,
 		`{"chosen": "a b", "rejected": "a c"}`,
 		`{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant:"}`,
+		`{"prompt": "p"}`,
+		`{"prompt": [{"role": "user", "content": "u"}]}`,
+		`{"prompt": "p", "completion": "c", "label": true}`,
+		`{"prompt": [{"role": "user", "content": "u"}], "completion": [{"role": "assistant", "content": "c"}], "label": false}`,
+		`{"prompt": "p", "responses": ["a", "", "b"], "ranks": [2, 1, 1.5]}`,
+		`{"prompt": [{"role": "user", "content": "u"}], "responses": [[{"role": "assistant", "content": "a"}], [{"role": "assistant", "content": "b"}]], "ranks": [1, 2]}`,
 		"\x1f\x8b\x08\x00",
 	} {
 		f.Add([]byte(s))
@@ -291,6 +376,27 @@ func FuzzRead(f *testing.F) {
 			}
 			if p, kept, err := e.Pair(r); err == nil && kept && (len(p.Chosen) == 0 || len(p.Rejected) == 0) {
 				t.Fatalf("kept %+v", p)
+			}
+			g, kept, err := e.Ranked(r)
+			if err == nil && kept && (len(g.Responses) != len(g.Ranks) || slices.Min(g.Ranks) == slices.Max(g.Ranks)) {
+				t.Fatalf("kept %+v", g)
+			}
+			for _, response := range g.Responses {
+				if len(response) == 0 || len(g.Prompt)+len(response) > 16 {
+					t.Fatalf("kept %+v", g)
+				}
+			}
+			alone, kept, err := e.Unpaired(r)
+			if err == nil && kept != (len(alone) > 0) {
+				t.Fatalf("kept %v of %+v", kept, alone)
+			}
+			for _, u := range alone {
+				if len(u.Response) == 0 || u.Len() > 16 {
+					t.Fatalf("kept %+v", u)
+				}
+			}
+			if q, ok, err := e.Question(r); err == nil && ok && (len(q.Prompt) == 0 || len(q.Prompt) > 16) {
+				t.Fatalf("asks %+v", q)
 			}
 		}
 	})
