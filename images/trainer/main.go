@@ -37,12 +37,12 @@ func main() {
 	defer stop()
 	root := &cobra.Command{
 		Use:           "trainer",
-		Short:         "Train language models by SFT and DPO, and work with their checkpoints",
+		Short:         "Train language models by SFT, reward modelling, PPO, DPO, SimPO and their relatives, and work with their checkpoints",
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(trainCommand(), generateCommand(), tokenizerCommand(), dataCommand())
+	root.AddCommand(trainCommand(), generateCommand(), evaluateCommand(), tokenizerCommand(), dataCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		var code exitCode
 		if errors.As(err, &code) {

@@ -1,4 +1,5 @@
-// Package evaluate asks a policy questions: the samples that people read before and after training.
+// Package evaluate runs models over batches and measures policies: what they answer, the reward of it,
+// how far it is from a reference.
 //
-// It composes model, tokenizer and rollout; it must not import train, which uses the like.
+// It composes model, data and rollout; it must not import train, which uses it.
 package evaluate

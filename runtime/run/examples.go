@@ -9,7 +9,7 @@ import (
 
 // load encodes the training and the held-out examples, which are taken from the training
 // data when no others are named.
-func load[T any](r *run, encode func(data.Record) (T, bool, error)) (s split[T], err error) {
+func load[T any](r *run, encode func(data.Record) ([]T, bool, error)) (s split[T], err error) {
 	c := r.config.Data
 	var from []int // the record that each example was made of
 	s.train, from, err = encodeAll(r, c.Train, encode)
@@ -39,25 +39,29 @@ type split[T any] struct {
 
 // encodeAll encodes records and says which of them, by number, each example is from. An
 // error when none is left to learn from.
-func encodeAll[T any](r *run, list []runconfig.Dataset, encode func(data.Record) (T, bool, error)) (out []T, from []int, err error) {
-	n := 0
+func encodeAll[T any](r *run, list []runconfig.Dataset, encode func(data.Record) ([]T, bool, error)) (out []T, from []int, err error) {
+	n, dropped := 0, 0
 	for rec, err := range r.records(list) {
 		if err != nil {
 			return nil, nil, err
 		}
-		x, kept, err := encode(rec)
+		some, kept, err := encode(rec)
 		if err != nil {
 			return nil, nil, err
 		}
 		if kept {
-			out, from = append(out, x), append(from, n)
+			for _, x := range some {
+				out, from = append(out, x), append(from, n)
+			}
+		} else {
+			dropped++
 		}
 		n++
 	}
 	if len(out) == 0 {
 		return nil, nil, fmt.Errorf("%w: all %d have an empty response, or one that is cut off by the length limits", data.ErrNoExamples, n)
 	}
-	r.Log.Info("Read data", "files", len(list), "examples", len(out), "dropped", n-len(out))
+	r.Log.Info("Read data", "files", len(list), "examples", len(out), "dropped", dropped)
 	return out, from, nil
 }
 
@@ -78,7 +82,9 @@ func (r *run) questions(e *data.Encoder, held []int) (out []data.Question, err e
 		if n++; n-1 != held[0] {
 			continue
 		}
-		held = held[1:]
+		for len(held) > 0 && held[0] == n-1 { // a record may have made several examples
+			held = held[1:]
+		}
 		q, ok, err := e.Question(rec)
 		if err != nil {
 			return nil, dataError(field, err)

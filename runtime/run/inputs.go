@@ -37,14 +37,24 @@ func (r *run) verifyInputs() error {
 			return err
 		}
 	}
-	for i, d := range c.Data.Train {
-		if err := r.verifyFile("train", fmt.Sprintf("data.train[%d]", i), d); err != nil {
+	if p := c.PPO; p != nil {
+		if err := r.verifyFolder("rewardModel", "ppo.rewardModel", p.RewardModel); err != nil {
 			return err
 		}
+		if p.Value != nil {
+			if err := r.verifyFolder("value", "ppo.value", *p.Value); err != nil {
+				return err
+			}
+		}
 	}
-	for i, d := range c.Data.Eval {
-		if err := r.verifyFile("eval", fmt.Sprintf("data.eval[%d]", i), d); err != nil {
-			return err
+	for _, list := range []struct {
+		role     string
+		datasets []runconfig.Dataset
+	}{{"train", c.Data.Train}, {"eval", c.Data.Eval}, {"demonstrations", c.Data.Demonstrations}, {"pretraining", c.Data.Pretraining}} {
+		for i, d := range list.datasets {
+			if err := r.verifyFile(list.role, fmt.Sprintf("data.%s[%d]", list.role, i), d); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -231,7 +241,24 @@ func (r *run) loadModel(t *tokenizer.Tokenizer, dtype tensor.DType, device tenso
 	return model.New(c, dtype, device, r.config.Seed)
 }
 
+// openModel loads a language model, openReward one with a score head.
 func (r *run) openModel(field string, s runconfig.Source, t *tokenizer.Tokenizer, dtype tensor.DType, device tensor.Device) (*model.Model, error) {
+	m, err := r.openAny(field, s, t, dtype, device)
+	if err == nil && m.HasScore() {
+		return nil, invalidData(field, fmt.Errorf("%s is a reward model, a language model is needed", s.URI))
+	}
+	return m, err
+}
+
+func (r *run) openReward(field string, s runconfig.Source, t *tokenizer.Tokenizer, dtype tensor.DType, device tensor.Device) (*model.Model, error) {
+	m, err := r.openAny(field, s, t, dtype, device)
+	if err == nil && !m.HasScore() {
+		return nil, invalidData(field, fmt.Errorf("%s is a language model, a reward model is needed", s.URI))
+	}
+	return m, err
+}
+
+func (r *run) openAny(field string, s runconfig.Source, t *tokenizer.Tokenizer, dtype tensor.DType, device tensor.Device) (*model.Model, error) {
 	dir, err := r.resolver.Path(s.URI)
 	if err != nil {
 		return nil, invalidField(field, err)

@@ -77,24 +77,20 @@ func (r *run) versions() map[string]string {
 	return map[string]string{"trainer": r.Version, "libtorch": tensor.Version(), "go": goruntime.Version()}
 }
 
-// stateCopies is how many times the weights a state holds: the weights and AdamW's two moments.
-const stateCopies = 3
-
 // checkSpace refuses to start what the disk cannot hold: keepLast states and one being
 // written, and the checkpoint.
-func (r *run) checkSpace(policy *model.Model) error {
+func (r *run) checkSpace(learners []*train.Learner) error {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(r.dir, &disk); err != nil {
 		return fmt.Errorf("output.uri: %w", err)
 	}
-	size := int64(4)
-	if policy.DType() == tensor.Float64 {
-		size = 8
+	var state int64
+	for _, l := range learners {
+		state += l.StateBytes()
 	}
-	weights := policy.Config().NumParameters() * size
-	need := weights
+	need := train.WeightBytes(learners[0].Model)
 	if r.config.Checkpoint.EverySteps > 0 {
-		need += weights * stateCopies * int64(r.config.Checkpoint.KeepLast+1)
+		need += state * int64(r.config.Checkpoint.KeepLast+1)
 	}
 	if have := int64(disk.Bavail) * disk.Bsize; have < need {
 		return &invalid{runconfig.ReasonDiskFull, fmt.Errorf("output.uri: %s has %d MiB free, the run needs %d MiB for its checkpoint and %d states", r.config.Output.URI, have>>20, need>>20, r.config.Checkpoint.KeepLast+1)}

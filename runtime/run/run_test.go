@@ -19,23 +19,32 @@ import (
 	"github.com/alignment-dev/alignment-operator/runtime/run"
 )
 
-// words makes a small language: "double 3" -> " 6".
-func words(t *testing.T, dir string) (sft, dpo string) {
+// files are the data of a small language: "double 3 =" -> " 6".
+type files struct{ sft, pairs, ranked, prompts string }
+
+func words(t *testing.T, dir string) files {
 	t.Helper()
-	var s, d strings.Builder
+	var f [4]strings.Builder
 	for i := range 200 {
-		prompt, good, bad := fmt.Sprintf("double %d =", i%50), fmt.Sprintf(" %d", i%50*2), fmt.Sprintf(" it is %d, I think", i%50*2+1)
-		line := func(b *strings.Builder, v any) {
-			j, err := json.Marshal(v)
+		prompt, n := fmt.Sprintf("double %d =", i%50), i%50*2
+		good, bad := fmt.Sprintf(" %d", n), fmt.Sprintf(" it is %d, I think", n+1)
+		for j, v := range []map[string]any{
+			{"prompt": prompt, "completion": good},
+			{"prompt": prompt, "chosen": good, "rejected": bad},
+			{"prompt": prompt, "responses": []string{bad, good, fmt.Sprintf(" %d", n+1), " who knows"}, "ranks": []int{3, 1, 2, 3}},
+			{"prompt": prompt},
+		} {
+			b, err := json.Marshal(v)
 			if err != nil {
 				t.Fatal(err)
 			}
-			b.Write(append(j, '\n'))
+			f[j].Write(append(b, '\n'))
 		}
-		line(&s, map[string]string{"prompt": prompt, "completion": good})
-		line(&d, map[string]string{"prompt": prompt, "chosen": good, "rejected": bad})
 	}
-	return write(t, dir, "sft.jsonl", s.String()), write(t, dir, "dpo.jsonl", d.String())
+	return files{
+		write(t, dir, "sft.jsonl", f[0].String()), write(t, dir, "pairs.jsonl", f[1].String()),
+		write(t, dir, "ranked.jsonl", f[2].String()), write(t, dir, "prompts.jsonl", f[3].String()),
+	}
 }
 
 func write(t *testing.T, dir, name, text string) string {
@@ -66,12 +75,73 @@ func sftConfig(data, out string) *runconfig.RunConfig {
 }
 
 func dpoConfig(model, data, out string) *runconfig.RunConfig {
+	return objectiveConfig(runconfig.DPO, "DPO", model, data, out)
+}
+
+func objectiveConfig(method runconfig.Method, objective, model, data, out string) *runconfig.RunConfig {
 	c := sftConfig(data, out)
-	c.Method, c.Objective = runconfig.DPO, nil
+	c.Method, c.Objective = method, &runconfig.Objective{Type: objective}
 	c.Model = runconfig.Model{Source: runconfig.Source{URI: "file://" + model}}
 	c.Training.LearningRate = 1e-3
 	c.SetDefaults()
 	return c
+}
+
+func ppoConfig(model, reward, data, out string) *runconfig.RunConfig {
+	c := sftConfig(data, out)
+	c.Method = runconfig.PPO
+	c.Model = runconfig.Model{Source: runconfig.Source{URI: "file://" + model}}
+	c.Training.LearningRate = 1e-3
+	c.PPO = &runconfig.PPOSettings{RewardModel: runconfig.Source{URI: "file://" + reward}, MaxNewTokens: 8, MinibatchSize: 8, InnerEpochs: 2}
+	c.SetDefaults()
+	return c
+}
+
+// methods are all there are, each as a function of the output folder. Those after SFT start from its
+// checkpoint, which is trained here.
+func methods(t *testing.T, dir string) (list []method) {
+	f := words(t, dir)
+	base, reward := filepath.Join(dir, "base"), filepath.Join(dir, "reward")
+	list = append(list, method{"SFT", func(out string) *runconfig.RunConfig { return sftConfig(f.sft, out) }})
+	add := func(name string, m runconfig.Method, objective, data string) {
+		list = append(list, method{name, func(out string) *runconfig.RunConfig { return objectiveConfig(m, objective, base, data, out) }})
+	}
+	for _, o := range runconfig.ObjectiveTypes[runconfig.DPO] {
+		add(o, runconfig.DPO, o, f.pairs)
+	}
+	for _, o := range runconfig.ObjectiveTypes[runconfig.SimPO] {
+		data := f.pairs
+		if o == "RRHF" {
+			data = f.ranked
+		}
+		add(o, runconfig.SimPO, o, data)
+	}
+	for _, o := range runconfig.ObjectiveTypes[runconfig.RewardModel] {
+		add(o, runconfig.RewardModel, o, f.ranked)
+	}
+	list = append(list,
+		method{"DPO precomputed", func(out string) *runconfig.RunConfig {
+			c := dpoConfig(base, f.pairs, out)
+			c.Objective.PrecomputeReference = true
+			return c
+		}},
+		method{"PPO", func(out string) *runconfig.RunConfig { return ppoConfig(base, reward, f.prompts, out) }},
+		method{"PPO-ptx", func(out string) *runconfig.RunConfig {
+			c := ppoConfig(base, reward, f.prompts, out)
+			c.PPO.KLTarget, c.PPO.PTXCoefficient, c.PPO.EMADecay = 1, 2, 0.9
+			c.Data.Pretraining = []runconfig.Dataset{{URI: "file://" + f.sft}}
+			c.SetDefaults()
+			return c
+		}},
+	)
+	mustPublish(t, sftConfig(f.sft, base))
+	mustPublish(t, objectiveConfig(runconfig.RewardModel, "KWise", base, f.ranked, reward))
+	return list
+}
+
+type method struct {
+	name   string
+	config func(out string) *runconfig.RunConfig
 }
 
 func start(t *testing.T, ctx context.Context, c *runconfig.RunConfig, progress func(runconfig.Progress)) runconfig.Result {
@@ -94,13 +164,13 @@ func mustPublish(t *testing.T, c *runconfig.RunConfig) runconfig.Result {
 // TestChain trains SFT, then DPO from its checkpoint, and looks at what each leaves.
 func TestChain(t *testing.T) {
 	dir := t.TempDir()
-	sft, dpo := words(t, dir)
+	f := words(t, dir)
 	first, second := filepath.Join(dir, "sft"), filepath.Join(dir, "dpo")
-	r1 := mustPublish(t, sftConfig(sft, first))
+	r1 := mustPublish(t, sftConfig(f.sft, first))
 	if r1.Metrics["eval_loss"] >= math.Log(280)-1 {
 		t.Errorf("SFT: held-out loss %.3f hardly fell from ln 280 = %.3f", r1.Metrics["eval_loss"], math.Log(280))
 	}
-	c := dpoConfig(first, dpo, second)
+	c := dpoConfig(first, f.pairs, second)
 	c.Model.Digest = r1.Output.Digest
 	r2 := mustPublish(t, c)
 	if r2.Metrics["eval_rewards/accuracies"] < 0.9 {
@@ -148,36 +218,21 @@ func history(t *testing.T, dir string) []metrics.Row {
 	return rows
 }
 
-// TestResume stops at every step in turn; each end is the undisturbed run's, bit for bit.
+// TestResume stops each method early and late; each end is the undisturbed run's, bit for bit.
 func TestResume(t *testing.T) {
-	dir := t.TempDir()
-	sft, dpo := words(t, dir)
-	base := filepath.Join(dir, "base")
-	for _, method := range []struct {
-		name   string
-		config func(out string) *runconfig.RunConfig
-	}{
-		{"SFT", func(out string) *runconfig.RunConfig { return sftConfig(sft, out) }},
-		{"DPO", func(out string) *runconfig.RunConfig { return dpoConfig(base, dpo, out) }},
-		{"DPO precomputed", func(out string) *runconfig.RunConfig {
-			c := dpoConfig(base, dpo, out)
-			c.Objective.PrecomputeReference = true
-			return c
-		}},
-	} {
+	for _, method := range methods(t, t.TempDir()) {
 		t.Run(method.name, func(t *testing.T) {
-			straight := filepath.Join(t.TempDir(), "straight")
-			want := mustPublish(t, method.config(straight)).Output.Digest
-			if method.name == "SFT" {
-				if err := os.Rename(straight, base); err != nil {
-					t.Fatal(err)
-				}
-				straight = base
+			config := func(out string) *runconfig.RunConfig {
+				c := method.config(out)
+				c.Training.MaxSteps, c.Evaluation.EverySteps, c.Evaluation.Samples = 6, 4, 0
+				return c
 			}
-			for _, stop := range []int{1, 4, 11} {
+			straight := filepath.Join(t.TempDir(), "straight")
+			want := mustPublish(t, config(straight)).Output.Digest
+			for _, stop := range []int{1, 5} {
 				out := filepath.Join(t.TempDir(), "stopped")
 				ctx, cancel := context.WithCancel(t.Context())
-				r := start(t, ctx, method.config(out), func(p runconfig.Progress) {
+				r := start(t, ctx, config(out), func(p runconfig.Progress) {
 					if p.Step >= stop {
 						cancel()
 					}
@@ -186,7 +241,7 @@ func TestResume(t *testing.T) {
 					t.Fatalf("stopped at %d: got %+v, want exit code 143", stop, r)
 				}
 				var resumed int
-				r = start(t, t.Context(), method.config(out), func(p runconfig.Progress) { resumed = max(resumed, p.ResumedFrom) })
+				r = start(t, t.Context(), config(out), func(p runconfig.Progress) { resumed = max(resumed, p.ResumedFrom) })
 				if resumed != stop {
 					t.Errorf("resumed from step %d, want %d", resumed, stop)
 				}
@@ -201,46 +256,44 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestMicroBatches: a split of the batch changes nothing but the order of additions.
+// TestMicroBatches: neither a split of the batch nor recomputed activations change anything but the
+// order of additions, for any method.
 func TestMicroBatches(t *testing.T) {
-	dir := t.TempDir()
-	sft, dpo := words(t, dir)
-	base := filepath.Join(dir, "base")
-	for _, method := range []runconfig.Method{runconfig.SFT, runconfig.DPO} {
-		var want []metrics.Row
-		for _, micro := range []int{16, 8, 1} {
-			out := filepath.Join(dir, fmt.Sprint(method, micro))
-			c := sftConfig(sft, out)
-			if method == runconfig.DPO {
-				c = dpoConfig(base, dpo, out)
-			}
-			c.Training.MicroBatchSize, c.Training.Precision = micro, "float64"
-			mustPublish(t, c)
-			rows := history(t, out)
-			if micro == 16 {
-				want = rows
-				if method == runconfig.SFT {
-					c.Training.Precision, c.Output.URI = "float32", "file://"+base
-					mustPublish(t, c)
+	for _, method := range methods(t, t.TempDir()) {
+		t.Run(method.name, func(t *testing.T) {
+			var want []metrics.Row
+			for _, split := range []struct {
+				micro      int
+				checkpoint bool
+			}{{8, false}, {4, false}, {1, false}, {8, true}, {1, true}} {
+				out := filepath.Join(t.TempDir(), "out")
+				c := method.config(out)
+				c.Training.BatchSize, c.Training.MicroBatchSize, c.Training.MaxSteps, c.Training.Precision = 8, split.micro, 4, "float64"
+				c.Training.ActivationCheckpointing = split.checkpoint
+				c.Evaluation.Samples, c.Evaluation.EverySteps = 0, 0
+				mustPublish(t, c)
+				rows := history(t, out)
+				if want == nil {
+					want = rows
+					continue
 				}
-				continue
-			}
-			for i, row := range rows {
-				for _, name := range []string{"loss", "grad_norm", "eval_loss"} {
-					if a, b := row.Values[name], want[i].Values[name]; math.Abs(a-b) > 1e-9 {
-						t.Errorf("%s, step %d, micro-batch %d: %s is %.12f, with 16 it is %.12f", method, row.Step, micro, name, a, b)
+				for i, row := range rows {
+					for name, b := range want[i].Values {
+						if a := row.Values[name]; !(math.Abs(a-b) <= 1e-8*max(1, math.Abs(b))) {
+							t.Errorf("%+v, step %d: %s is %.12f, with one micro-batch it is %.12f", split, row.Step, name, a, b)
+						}
 					}
 				}
 			}
-		}
+		})
 	}
 }
 
 func TestBadInput(t *testing.T) {
 	dir := t.TempDir()
-	sft, dpo := words(t, dir)
-	good := mustPublish(t, sftConfig(sft, filepath.Join(dir, "base")))
-	text, err := os.ReadFile(sft)
+	f := words(t, dir)
+	good := mustPublish(t, sftConfig(f.sft, filepath.Join(dir, "base")))
+	text, err := os.ReadFile(f.sft)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,11 +311,11 @@ func TestBadInput(t *testing.T) {
 		"wrong digest of data": {func(c *runconfig.RunConfig) { c.Data.Train[0].Digest = "sha256:" + strings.Repeat("0", 64) },
 			runconfig.ReasonDigestMismatch, "data.train[0].digest"},
 		"wrong digest of model": {func(c *runconfig.RunConfig) {
-			*c = *dpoConfig(filepath.Join(dir, "base"), dpo, filepath.Join(dir, "out"))
+			*c = *dpoConfig(filepath.Join(dir, "base"), f.pairs, filepath.Join(dir, "out"))
 			c.Model.Digest = "sha256:" + strings.Repeat("0", 64)
 		}, runconfig.ReasonDigestMismatch, "model"},
 		"changed weights": {func(c *runconfig.RunConfig) {
-			*c = *dpoConfig(filepath.Join(dir, "changed"), dpo, filepath.Join(dir, "out"))
+			*c = *dpoConfig(filepath.Join(dir, "changed"), f.pairs, filepath.Join(dir, "out"))
 			if err := os.CopyFS(filepath.Join(dir, "changed"), os.DirFS(filepath.Join(dir, "base"))); err != nil {
 				t.Fatal(err)
 			}
@@ -270,14 +323,14 @@ func TestBadInput(t *testing.T) {
 			c.Model.Digest = good.Output.Digest
 		}, runconfig.ReasonDigestMismatch, "config.json"},
 		"not a preference": {func(c *runconfig.RunConfig) {
-			*c = *dpoConfig(filepath.Join(dir, "base"), sft, filepath.Join(dir, "out"))
+			*c = *dpoConfig(filepath.Join(dir, "base"), f.sft, filepath.Join(dir, "out"))
 		}, runconfig.ReasonInvalidData, "sft.jsonl:1"},
 		"architecture": {func(c *runconfig.RunConfig) { c.Model.Init["num_key_value_heads"] = 3 }, runconfig.ReasonInvalidConfig, "num_key_value_heads"},
 		"another run's folder": {func(c *runconfig.RunConfig) { c.Output.URI, c.Seed = "file://"+filepath.Join(dir, "base"), 2 },
 			runconfig.ReasonInvalidConfig, "output.uri"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := sftConfig(sft, filepath.Join(t.TempDir(), "out"))
+			c := sftConfig(f.sft, filepath.Join(t.TempDir(), "out"))
 			test.config(c)
 			r := start(t, t.Context(), c, func(p runconfig.Progress) {
 				if p.Step > 0 {
@@ -293,8 +346,8 @@ func TestBadInput(t *testing.T) {
 
 func TestDivergenceStops(t *testing.T) {
 	dir := t.TempDir()
-	sft, _ := words(t, dir)
-	c := sftConfig(sft, filepath.Join(dir, "out"))
+	f := words(t, dir)
+	c := sftConfig(f.sft, filepath.Join(dir, "out"))
 	c.Training.LearningRate, c.Training.MaxGradNorm = 1e30, 0
 	r := start(t, t.Context(), c, nil)
 	if r.ExitCode != runconfig.ExitStopped || r.Reason != runconfig.ReasonDiverged {
@@ -305,8 +358,8 @@ func TestDivergenceStops(t *testing.T) {
 // TestAdoptsOnlyTheSameInputs: a file may change under a URI without changing the run's hash.
 func TestAdoptsOnlyTheSameInputs(t *testing.T) {
 	dir := t.TempDir()
-	sft, _ := words(t, dir)
-	c := sftConfig(sft, filepath.Join(dir, "out"))
+	f := words(t, dir)
+	c := sftConfig(f.sft, filepath.Join(dir, "out"))
 	mustPublish(t, c)
 	write(t, dir, "sft.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n")
 	r := start(t, t.Context(), c, nil)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -143,6 +144,9 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 
 // VocabSize is the largest id plus one: the rows an embedding needs at least.
 func (t *Tokenizer) VocabSize() int { return len(t.tokens) }
+
+// SameVocabulary says that both give every id the same token.
+func (t *Tokenizer) SameVocabulary(o *Tokenizer) bool { return slices.Equal(t.tokens, o.tokens) }
 
 // ID returns the id of a token as tokenizer.json spells it; ok is false when it has none.
 func (t *Tokenizer) ID(token string) (id int32, ok bool) {

@@ -37,6 +37,13 @@ func (m *Metrics) Values() map[string]float64 {
 			out[k] = s / m.weights[k]
 		}
 	}
+	if c, ok := out["rewards/chosen"]; ok {
+		if r, ok := out["rewards/rejected"]; ok { // KTO has no pairs to take it of
+			if _, ok := out["rewards/margins"]; !ok {
+				out["rewards/margins"] = c - r
+			}
+		}
+	}
 	for k, v := range m.totals {
 		out[k] = v
 	}

@@ -2,6 +2,7 @@ package train
 
 import (
 	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/objective"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
@@ -15,28 +16,34 @@ type SFT struct {
 	MicroBatchSize int // of evaluation
 }
 
-// Lengths implements Method.
-func (s *SFT) Lengths() []int { return lengthsOf(s.Examples) }
+// Lengths implements Loss.
+func (s *SFT) Lengths() []int { return evaluate.Lengths(s.Examples) }
 
-// Weight implements Method: the response tokens of the whole batch.
-func (s *SFT) Weight(batch []int) float64 {
+// Begin implements Loss: the response tokens of the whole batch.
+func (s *SFT) Begin(batch []int) float64 {
 	var n int
 	for _, i := range batch {
-		for _, counts := range s.Examples[i].ResponseMask {
-			if counts {
-				n++
-			}
-		}
+		n += counted(s.Examples[i])
 	}
 	return float64(n)
 }
 
-// Loss implements Method.
-func (s *SFT) Loss(examples []int, m *Metrics) *tensor.Tensor { return s.loss(s.Examples, examples, m) }
+// counted is how many tokens of a sequence are learnt.
+func counted(s data.Sequence) (n int) {
+	for _, counts := range s.ResponseMask {
+		if counts {
+			n++
+		}
+	}
+	return n
+}
+
+// Of implements Loss.
+func (s *SFT) Of(examples []int, m *Metrics) *tensor.Tensor { return s.loss(s.Examples, examples, m) }
 
 func (s *SFT) loss(from []data.Sequence, examples []int, m *Metrics) *tensor.Tensor {
 	batch := data.BatchSequences(data.Pick(from, examples), s.Pad)
-	logps := tokenLogps(s.Policy, batch)
+	logps := evaluate.TokenLogps(s.Policy, batch)
 	loss := objective.SFT(logps.TokenLogps) // scalar
 	n := float64(len(batch.Targets))
 	m.Mean("loss", loss.Item(), n)
@@ -48,17 +55,9 @@ func (s *SFT) loss(from []data.Sequence, examples []int, m *Metrics) *tensor.Ten
 	return loss
 }
 
-// Evaluate implements Method.
+// Evaluate implements Loss.
 func (s *SFT) Evaluate() map[string]float64 {
-	return heldOut(lengthsOf(s.Held), s.MicroBatchSize, func(examples []int, m *Metrics) {
+	return heldOut(evaluate.Lengths(s.Held), s.MicroBatchSize, func(examples []int, m *Metrics) {
 		s.loss(s.Held, examples, m)
 	})
-}
-
-func lengthsOf(seqs []data.Sequence) []int {
-	out := make([]int, len(seqs))
-	for i, s := range seqs {
-		out[i] = len(s.Tokens)
-	}
-	return out
 }

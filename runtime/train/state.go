@@ -13,12 +13,11 @@ import (
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
 
-// The files of a state/step-N folder.
-const (
-	policyFile    = "policy.safetensors"
-	optimizerFile = "optimizer.safetensors"
-	trainerFile   = "trainer.json"
-)
+// trainerFile is in a state/step-N folder beside, for each learner, its weights and its optimiser.
+const trainerFile = "trainer.json"
+
+func (l *Learner) weightsFile() string   { return l.Name + ".safetensors" }
+func (l *Learner) optimizerFile() string { return l.Name + "-optimizer.safetensors" }
 
 // ErrOtherRun is a state that belongs to another run.
 var ErrOtherRun = errors.New("it belongs to another run, or to inputs that have changed since: put those back, or delete the folder state to begin anew")
@@ -27,19 +26,28 @@ var ErrOtherRun = errors.New("it belongs to another run, or to inputs that have 
 // the order of examples is a function of seed, epoch and step.
 type trainerState struct {
 	Totals
-	Identity string `json:"identity"`
+	Identity string             `json:"identity"`
+	Numbers  map[string]float64 `json:"numbers,omitempty"` // the method's
 }
 
 func (t *Trainer) save() error {
-	params := t.Policy.Parameters()
 	err := checkpoint.SaveState(t.Dir, t.run.Step, t.Config.Checkpoint.KeepLast, func(dir string) error {
-		if err := checkpoint.WriteSafetensors(filepath.Join(dir, policyFile), Weights(params), nil); err != nil {
-			return err
+		for _, l := range t.Method.Learners() {
+			if err := checkpoint.WriteSafetensors(filepath.Join(dir, l.weightsFile()), Weights(l.params), nil); err != nil {
+				return err
+			}
+			if l.adamw == nil {
+				continue
+			}
+			if err := checkpoint.WriteSafetensors(filepath.Join(dir, l.optimizerFile()), named(l.adamw.State()), nil); err != nil {
+				return err
+			}
 		}
-		if err := checkpoint.WriteSafetensors(filepath.Join(dir, optimizerFile), named(t.adamw.State()), nil); err != nil {
-			return err
+		s := trainerState{Totals: t.run, Identity: t.Identity, Numbers: map[string]float64{}}
+		for name, v := range t.Method.Numbers() {
+			s.Numbers[name] = *v
 		}
-		b, err := json.MarshalIndent(trainerState{t.run, t.Identity}, "", "  ")
+		b, err := json.MarshalIndent(s, "", "  ")
 		if err != nil {
 			return err
 		}
@@ -71,11 +79,23 @@ func (t *Trainer) restore() (int, error) {
 	if s.TotalSteps != t.run.TotalSteps {
 		return 0, fmt.Errorf("load state %s: %w: it has %d steps, this one %d", dir, ErrOtherRun, s.TotalSteps, t.run.TotalSteps)
 	}
-	if err := load(filepath.Join(dir, policyFile), parameters(t.Policy.Parameters())); err != nil {
-		return 0, err
+	for _, l := range t.Method.Learners() {
+		if err := load(filepath.Join(dir, l.weightsFile()), parameters(l.params)); err != nil {
+			return 0, err
+		}
+		if l.adamw == nil {
+			continue
+		}
+		if err := load(filepath.Join(dir, l.optimizerFile()), l.adamw.State()); err != nil {
+			return 0, err
+		}
 	}
-	if err := load(filepath.Join(dir, optimizerFile), t.adamw.State()); err != nil {
-		return 0, err
+	for name, v := range t.Method.Numbers() {
+		saved, ok := s.Numbers[name]
+		if !ok {
+			return 0, fmt.Errorf("load state %s: %s: no %s", dir, trainerFile, name)
+		}
+		*v = saved
 	}
 	t.run = s.Totals
 	return step, nil

@@ -12,33 +12,41 @@ import (
 	"github.com/alignment-dev/alignment-operator/runtime/data"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/optim"
-	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
 
 // ErrInterrupted says that the context ended and the state was saved.
 var ErrInterrupted = errors.New("interrupted; the state is saved")
 
-// ErrDiverged is a loss or gradient that is not a finite number.
-var ErrDiverged = errors.New("diverged")
+// errStopped ends a run early, in good order: what it has trained is published.
+var errStopped = errors.New("stopped early")
 
 // Method is what a training method adds to the loop.
 type Method interface {
 	// Lengths are the tokens of each training example, for batching.
 	Lengths() []int
-	// Weight is what a batch's summed loss is divided by: its response tokens for SFT,
-	// its pairs for DPO. It spans all micro-batches, so that splitting changes nothing.
-	Weight(batch []int) float64
-	// Loss is the summed loss of a micro-batch of training examples, a scalar that
-	// requires grad, and adds its metrics to m.
-	Loss(examples []int, m *Metrics) *tensor.Tensor
+	// Step learns from a batch of training examples and adds its metrics to m. It returns the
+	// gradients' norm before clipping.
+	Step(batch []int, at Position, m *Metrics) (gradNorm float64, err error)
 	// Evaluate returns the held-out metrics under TRL's names: eval_loss, eval_rewards/accuracies, kl.
 	Evaluate() map[string]float64
+	// Learners are the models in training, and Published the one that the run is for.
+	Learners() []*Learner
+	Published() *model.Model
+	// Numbers are what else changes from step to step, by name; they are saved, and set on resuming.
+	Numbers() map[string]*float64
 }
 
-// Trainer runs one method on one policy.
+// Position is where in a run a step is.
+type Position struct {
+	// Step counts from 0; what is random in a step depends on it and the seed alone.
+	Step int
+	// Rate is the learning rate.
+	Rate float64
+}
+
+// Trainer runs one method.
 type Trainer struct {
 	Config *runconfig.RunConfig
-	Policy *model.Model
 	Method Method
 	// Dir is the output folder, whose state/ holds resume state.
 	Dir string
@@ -53,8 +61,7 @@ type Trainer struct {
 	// Now is the clock, for tokens/s and the ETA only.
 	Now func() time.Time
 
-	adamw *optim.AdamW
-	run   Totals
+	run Totals
 }
 
 // Totals are what a run has consumed over all of its attempts.
@@ -64,6 +71,8 @@ type Totals struct {
 	Epoch      float64 `json:"epoch"`
 	Tokens     int64   `json:"tokens"`  // through the policy in training, padding excluded
 	Seconds    float64 `json:"seconds"` // in optimiser steps; evaluation and saving excluded
+	// Stopped says why the run ended before TotalSteps; empty when it did not.
+	Stopped string `json:"stopped,omitempty"`
 }
 
 // Run trains to the last step and returns the last metrics, held-out ones included.
@@ -81,8 +90,6 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 		total = max(1, int(math.Round(c.Epochs*float64(stepsPerEpoch))))
 	}
 	t.run.TotalSteps = total
-	params := t.Policy.Parameters()
-	t.adamw = optim.NewAdamW(params, optim.AdamWParams{Beta1: c.Beta1, Beta2: c.Beta2, Epsilon: c.Epsilon, WeightDecay: c.WeightDecay})
 	schedule := optim.Schedule{Kind: c.Schedule, Peak: c.LearningRate, TotalSteps: total, WarmupSteps: c.WarmupSteps, MinRatio: c.MinLearningRateRatio}
 	if schedule.WarmupSteps == 0 {
 		schedule.WarmupSteps = int(math.Ceil(c.WarmupRatio * float64(total)))
@@ -95,7 +102,15 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 	if err := t.Rewind(resumed); err != nil {
 		return t.run, nil, err
 	}
-	progress := runconfig.Progress{Phase: runconfig.PhaseEvaluating, TotalSteps: total, ResumedFrom: resumed, Metrics: map[string]float64{}}
+	progress := runconfig.Progress{Phase: runconfig.PhaseEvaluating, TotalSteps: total, ResumedFrom: resumed}
+	// Of the last step and of the last evaluation: nothing older, which a resumed run would not know.
+	var stepped, held map[string]float64
+	newest := func() map[string]float64 {
+		all := map[string]float64{}
+		maps.Copy(all, held)
+		maps.Copy(all, stepped)
+		return all
+	}
 	report := func() {
 		progress.Step = t.run.Step
 		progress.Epoch = t.run.Epoch
@@ -103,15 +118,13 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 		if t.run.Step > 0 {
 			progress.ETASeconds = t.run.Seconds / float64(t.run.Step) * float64(total-t.run.Step)
 		}
-		p := progress
-		p.Metrics = maps.Clone(progress.Metrics)
-		t.Progress(p)
+		progress.Metrics = newest()
+		t.Progress(progress)
 	}
 	evaluate := func() error {
 		progress.Phase = runconfig.PhaseEvaluating
 		report()
-		held := t.Method.Evaluate()
-		maps.Copy(progress.Metrics, held)
+		held = t.Method.Evaluate()
 		progress.Phase = runconfig.PhaseTraining
 		return t.Log(t.run.Step, held)
 	}
@@ -126,7 +139,7 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 	epoch, plan := -1, [][]int(nil)
 	for t.run.Step < total {
 		if ctx.Err() != nil {
-			return t.run, progress.Metrics, t.interrupt()
+			return t.run, newest(), t.interrupt()
 		}
 		started := t.Now()
 		if e := t.run.Step / stepsPerEpoch; e != epoch {
@@ -135,51 +148,49 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 		batch := plan[t.run.Step%stepsPerEpoch]
 
 		logged := (t.run.Step+1)%c.LogSteps == 0 || t.run.Step+1 == total
-		// Gradients of all micro-batches add up to the gradient of the whole batch's loss.
 		metrics := newMetrics(logged)
-		weight := t.Method.Weight(batch)
-		for _, micro := range data.Micro(batch, lengths, c.MicroBatchSize) {
-			tensor.Scoped(func() {
-				t.Method.Loss(micro, metrics).MulScalar(1 / weight).Backward()
-			})
+		rate := schedule.At(t.run.Step)
+		norm, err := t.Method.Step(batch, Position{t.run.Step, rate}, metrics)
+		if errors.Is(err, errStopped) {
+			t.run.Stopped = err.Error()
+			break
+		}
+		if err != nil {
+			return t.run, newest(), fmt.Errorf("step %d: %w", t.run.Step+1, err)
 		}
 		values := metrics.Values()
-		norm := optim.ClipGradNorm(params, c.MaxGradNorm)
-		if loss := values["loss"]; !finite(loss) || !finite(norm) {
-			return t.run, progress.Metrics, fmt.Errorf("%w at step %d: loss %g, gradient norm %g", ErrDiverged, t.run.Step+1, loss, norm)
-		}
-		rate := schedule.At(t.run.Step)
-		t.adamw.Step(rate)
-		t.adamw.ZeroGrad()
-
 		seconds := t.Now().Sub(started).Seconds()
 		t.run.Step++
 		t.run.Epoch = float64(t.run.Step) / float64(stepsPerEpoch)
 		t.run.Tokens += int64(values["num_tokens"])
 		t.run.Seconds += seconds
 		values["grad_norm"], values["learning_rate"] = norm, rate
-		maps.Copy(progress.Metrics, values)
+		stepped = values
 		if seconds > 0 {
 			progress.TokensPerSecond = values["num_tokens"] / seconds
 		}
 		if logged {
 			if err := t.Log(t.run.Step, values); err != nil {
-				return t.run, progress.Metrics, err
+				return t.run, newest(), err
 			}
 		}
 		if n := t.Config.Evaluation.EverySteps; t.run.Step == total || n > 0 && t.run.Step%n == 0 {
 			if err := evaluate(); err != nil {
-				return t.run, progress.Metrics, err
+				return t.run, newest(), err
 			}
 		}
 		report()
 		if n := t.Config.Checkpoint.EverySteps; n > 0 && t.run.Step%n == 0 && t.run.Step < total {
 			if err := t.save(); err != nil {
-				return t.run, progress.Metrics, err
+				return t.run, newest(), err
 			}
 		}
 	}
-	return t.run, progress.Metrics, nil
+	if t.run.Stopped != "" {
+		stepped = nil
+		err = evaluate() // the last step has not done it
+	}
+	return t.run, newest(), err
 }
 
 func (t *Trainer) interrupt() error {
@@ -188,5 +199,3 @@ func (t *Trainer) interrupt() error {
 	}
 	return fmt.Errorf("%w at step %d of %d", ErrInterrupted, t.run.Step, t.run.TotalSteps)
 }
-
-func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

@@ -1,0 +1,124 @@
+package train
+
+import (
+	"slices"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
+	"github.com/alignment-dev/alignment-operator/runtime/objective"
+	"github.com/alignment-dev/alignment-operator/runtime/rollout"
+	"github.com/alignment-dev/alignment-operator/runtime/tensor"
+)
+
+// experience is what a step of PPO learns from: sampled responses and what the models say of them. All
+// but scores and ended have a number for each token of each response.
+type experience struct {
+	sequences               []data.Sequence
+	ended                   []bool    // with an EOS token
+	scores                  []float64 // the reward model's, less the penalty for not ending
+	logps, refLogps, values [][]float64
+	advantages, returns     [][]float64
+	penalty                 float64
+}
+
+// collect answers prompts with the policy. The log-probabilities are computed anew, by the same code as
+// in training: then the first ratio is 1, and the difference to the sampler's is a metric.
+func (p *PPO) collect(prompts []Prompt, step int) *experience {
+	o := p.Rollout
+	o.Seed = p.Seed + uint64(step)*0x9e3779b97f4a7c15 // another stream each step
+	tokens := tokensOf(prompts)
+	x := &experience{sequences: evaluate.Join(tokens, rollout.Sample(p.Policy.Model, tokens, o)), penalty: *p.Settings.MissingEOSPenalty}
+	n := len(x.sequences)
+	x.ended, x.scores = make([]bool, n), make([]float64, n)
+	x.logps, x.refLogps, x.values = make([][]float64, n), make([][]float64, n), make([][]float64, n)
+	for _, micro := range evaluate.Chunks(evaluate.Lengths(x.sequences), p.MicroBatchSize) {
+		tensor.Scoped(func() {
+			tensor.NoGrad(func() {
+				batch := data.BatchSequences(data.Pick(x.sequences, micro), o.Pad)
+				score := evaluate.Scores(p.Reward, batch).Float64s()
+				for j, i := range micro {
+					s := x.sequences[i]
+					x.ended[i] = slices.Contains(o.EOS, s.Tokens[len(s.Tokens)-1])
+					if x.scores[i] = score[j]; !x.ended[i] {
+						x.scores[i] -= x.penalty
+					}
+				}
+				deal(x.logps, micro, batch, evaluate.TokenLogps(p.Policy.Model, batch).TokenLogps)
+				deal(x.refLogps, micro, batch, evaluate.TokenLogps(p.Reference, batch).TokenLogps)
+				deal(x.values, micro, batch, evaluate.Values(p.Value.Model, batch))
+			})
+		})
+	}
+	return x
+}
+
+// estimate computes advantages and returns from per-token rewards.
+func (x *experience) estimate(s runconfig.PPOSettings, klCoefficient float64) {
+	rewards := objective.TokenRewards(x.scores, x.logps, x.refLogps, klCoefficient)
+	x.advantages, x.returns = objective.GAE(rewards, x.values, s.Gamma, s.GAELambda)
+	if *s.Whiten {
+		objective.Whiten(x.advantages)
+	}
+}
+
+// metrics reports the responses under TRL's names and returns the mean KL to the reference, in nats per
+// response.
+func (x *experience) metrics(klCoefficient float64, m *Metrics) (kl float64) {
+	n := float64(len(x.sequences))
+	var score, entropy, ended, tokens float64
+	for i := range x.sequences {
+		score += x.scores[i]
+		tokens += float64(len(x.logps[i]))
+		if x.ended[i] {
+			ended++
+		}
+		for t, logp := range x.logps[i] {
+			kl += logp - x.refLogps[i][t]
+			entropy -= logp
+		}
+	}
+	m.Mean("objective/kl", kl, n)
+	m.Mean("objective/entropy", entropy, n)
+	m.Mean("objective/scores", score, n)
+	m.Mean("objective/non_score_reward", -klCoefficient*kl, n)
+	m.Mean("objective/rlhf_reward", score-klCoefficient*kl, n)
+	m.Mean("objective/kl_coef", klCoefficient, 1)
+	m.Mean("completions/mean_length", tokens, n)
+	m.Total("val/num_eos_tokens", ended)
+	return kl / n
+}
+
+// deal hands a batch's numbers, one for each token that counts, to the responses that they are of.
+func deal(to [][]float64, micro []int, batch data.Batch, values *tensor.Tensor) {
+	for k, v := range values.Float64s() {
+		i := micro[batch.Sequence[k]]
+		to[i] = append(to[i], v)
+	}
+}
+
+// flat joins the numbers of responses, [tokens], in the order of a batch of them.
+func flat(perResponse [][]float64, dtype tensor.DType) *tensor.Tensor {
+	all := slices.Concat(perResponse...)
+	return tensor.FromFloat64(all, int64(len(all))).To(dtype)
+}
+
+// follow moves an average towards a model's weights: decay * average + (1 - decay) * weights.
+func (l *Learner) follow(other *Learner, decay float64) {
+	weights := func(of *Learner) (list []*tensor.Tensor) {
+		for _, p := range of.params {
+			list = append(list, p.Tensor)
+		}
+		return list
+	}
+	tensor.NoGrad(func() {
+		tensor.ForeachMulScalarInPlace(weights(l), decay)
+		tensor.ForeachAddInPlace(weights(l), weights(other), 1-decay)
+	})
+}
+
+// NewAverage is a frozen copy of a learner's model that is to follow it.
+func NewAverage(of *Learner) *Learner {
+	m := of.Model.Clone().Freeze()
+	return &Learner{Name: "average", Model: m, params: m.Parameters()}
+}

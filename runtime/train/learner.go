@@ -1,0 +1,61 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/model"
+	"github.com/alignment-dev/alignment-operator/runtime/optim"
+)
+
+// ErrDiverged is a loss or gradient that is not a finite number.
+var ErrDiverged = errors.New("diverged")
+
+// Learner is a model in training with its optimiser.
+type Learner struct {
+	// Name tells the learners of a run apart in its resume state: policy, value.
+	Name  string
+	Model *model.Model
+
+	params      []model.Parameter
+	adamw       *optim.AdamW // nil for an average, which follows another's weights
+	maxGradNorm float64
+}
+
+// NewLearner gives a model an optimiser at step 0. Its state lives in the innermost scope.
+func NewLearner(name string, m *model.Model, c runconfig.Training) *Learner {
+	params := m.Parameters()
+	return &Learner{
+		Name: name, Model: m, params: params, maxGradNorm: c.MaxGradNorm,
+		adamw: optim.NewAdamW(params, optim.AdamWParams{Beta1: c.Beta1, Beta2: c.Beta2, Epsilon: c.Epsilon, WeightDecay: c.WeightDecay}),
+	}
+}
+
+// Update clips the gradients, applies them at a learning rate and forgets them. It returns their norm
+// before clipping; when that or the loss is not finite nothing is applied, and the error is ErrDiverged.
+func (l *Learner) Update(rate, loss float64) (gradNorm float64, err error) {
+	gradNorm = optim.ClipGradNorm(l.params, l.maxGradNorm)
+	if !finite(loss) || !finite(gradNorm) {
+		return gradNorm, fmt.Errorf("%w: %s loss %g, gradient norm %g", ErrDiverged, l.Name, loss, gradNorm)
+	}
+	l.adamw.Step(rate)
+	l.adamw.ZeroGrad()
+	return gradNorm, nil
+}
+
+// StateBytes is what the learner takes in a saved state: its weights and AdamW's two moments.
+func (l *Learner) StateBytes() int64 {
+	if l.adamw == nil {
+		return WeightBytes(l.Model)
+	}
+	return 3 * WeightBytes(l.Model)
+}
+
+// WeightBytes is what a model's weights take.
+func WeightBytes(m *model.Model) int64 {
+	return m.Config().NumParameters() * int64(m.DType().Size())
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
