@@ -164,7 +164,7 @@ type PPOSettings struct {
 	RewardModel Source `yaml:"rewardModel"`
 	// Value is the reward model that the value function starts as; absent means RewardModel.
 	Value *Source `yaml:"value,omitempty"`
-	// MaxNewTokens bounds a response. Responses are sampled at temperature 1 from the whole distribution:
+	// MaxNewTokens bounds a response; prompt and response together have Data.MaxLength. Responses are sampled at temperature 1 from the whole distribution:
 	// the gradient is of the policy that sampled.
 	MaxNewTokens int `yaml:"maxNewTokens"`
 	// MinibatchSize is the responses of one optimiser step; it divides BatchSize.

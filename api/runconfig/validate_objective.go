@@ -44,7 +44,7 @@ func (c *RunConfig) checkObjective(p *checker) {
 	if goes("labelSmoothing", o.LabelSmoothing != 0, "DPO", "CDPO", "Robust") {
 		p.that(o.LabelSmoothing >= 0 && o.LabelSmoothing < 0.5, "objective.labelSmoothing", "got %g, want 0 to below 0.5", o.LabelSmoothing)
 	}
-	goes("precomputeReference", o.PrecomputeReference, ObjectiveTypes[DPO]...)
+	goes("precomputeReference", o.PrecomputeReference, "DPO", "CDPO", "Robust", "IPO", "RDPO") // KTO's pairs are of the batch
 	if goes("tau", o.Tau != 0, "IPO") {
 		p.positive(o.Tau, "objective.tau")
 	}
@@ -81,7 +81,7 @@ func (c *RunConfig) checkPPO(p *checker) {
 	if s.Value != nil {
 		p.source(*s.Value, "ppo.value")
 	}
-	p.count(s.MaxNewTokens, 1, "ppo.maxNewTokens")
+	p.that(s.MaxNewTokens >= 1 && s.MaxNewTokens < c.Data.MaxLength, "ppo.maxNewTokens", "got %d, want 1 to below data.maxLength %d", s.MaxNewTokens, c.Data.MaxLength)
 	p.that(s.MinibatchSize >= 1 && t.BatchSize%max(s.MinibatchSize, 1) == 0, "ppo.minibatchSize", "got %d, which does not divide training.batchSize %d", s.MinibatchSize, t.BatchSize)
 	p.that(s.MinibatchSize < 1 || t.MicroBatchSize < 1 || s.MinibatchSize%t.MicroBatchSize == 0, "training.microBatchSize", "got %d, which does not divide ppo.minibatchSize %d", t.MicroBatchSize, s.MinibatchSize)
 	p.count(s.InnerEpochs, 1, "ppo.innerEpochs")

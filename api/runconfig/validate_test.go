@@ -101,6 +101,7 @@ func TestValidate(t *testing.T) {
 		"PPO's micro-batch":        {func(c *RunConfig) { ppo(c, PPOSettings{MinibatchSize: 64}); c.Training.MicroBatchSize = 128 }, "training.microBatchSize"},
 		"ptx without data":         {func(c *RunConfig) { ppo(c, PPOSettings{PTXCoefficient: 1}) }, "data.pretraining"},
 		"PPO with an objective":    {func(c *RunConfig) { ppo(c, PPOSettings{}); c.Objective = &Objective{Type: "DPO"} }, "objective"},
+		"PPO's responses":          {func(c *RunConfig) { ppo(c, PPOSettings{MaxNewTokens: 512}) }, "ppo.maxNewTokens"},
 		"EMA":                      {func(c *RunConfig) { ppo(c, PPOSettings{EMADecay: 1}) }, "ppo.emaDecay"},
 		"negative KL":              {func(c *RunConfig) { ppo(c, PPOSettings{KLCoefficient: ptr(-1.0)}) }, "ppo.klCoefficient"},
 	} {

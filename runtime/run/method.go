@@ -166,13 +166,16 @@ const (
 
 func (r *run) planPPO(e *data.Encoder) (plan, []int, error) {
 	c := r.config
+	asking := *e
+	asking.MaxLength -= c.PPO.MaxNewTokens // room for the response
 	s, err := load(r, func(rec data.Record) ([]train.Prompt, bool, error) {
-		q, ok, err := e.Question(rec)
+		q, ok, err := asking.Question(rec)
 		return []train.Prompt{q.Prompt}, ok, err
 	})
 	if err != nil {
 		return plan{}, nil, err
 	}
+	e.Template = asking.Template
 	var mix, heldMix []data.Sequence
 	if len(c.Data.Pretraining) > 0 {
 		all, _, err := encodeAll(r, c.Data.Pretraining, one(e.Sequence))

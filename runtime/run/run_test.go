@@ -15,8 +15,12 @@ import (
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
+	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
 	"github.com/alignment-dev/alignment-operator/runtime/metrics"
 	"github.com/alignment-dev/alignment-operator/runtime/run"
+	"github.com/alignment-dev/alignment-operator/runtime/tensor"
+	"github.com/alignment-dev/alignment-operator/runtime/tokenizer"
 )
 
 // files are the data of a small language: "double 3 =" -> " 6".
@@ -365,5 +369,102 @@ func TestAdoptsOnlyTheSameInputs(t *testing.T) {
 	r := start(t, t.Context(), c, nil)
 	if r.ExitCode != runconfig.ExitInvalid || r.Adopted || !strings.Contains(r.Message, "trained on other inputs") {
 		t.Errorf("got %+v, want the changed data named", r)
+	}
+}
+
+// TestInstructGPT takes the three stages: the reward model, loaded again, gives demonstrations a mean of 0,
+// and PPO raises its reward.
+func TestInstructGPT(t *testing.T) {
+	dir := t.TempDir()
+	f := words(t, dir)
+	base, reward, aligned := filepath.Join(dir, "base"), filepath.Join(dir, "reward"), filepath.Join(dir, "ppo")
+	c := sftConfig(f.sft, base)
+	c.Training.MaxSteps = 60
+	mustPublish(t, c)
+	c = objectiveConfig(runconfig.RewardModel, "KWise", base, f.ranked, reward)
+	c.Data.Demonstrations = []runconfig.Dataset{{URI: "file://" + f.sft, Format: "auto"}}
+	c.Training.MaxSteps, c.Training.LearningRate = 60, 3e-3
+	r := mustPublish(t, c)
+	if acc := r.Metrics["eval_rewards/accuracies"]; acc < 0.9 {
+		t.Errorf("reward model: held-out accuracy %.2f", acc)
+	}
+	if err := tensor.Run(func() error { return meanReward(t, reward, f.sft) }); err != nil {
+		t.Error(err)
+	}
+
+	c = ppoConfig(base, reward, f.prompts, aligned)
+	c.Training.MaxSteps, c.Training.BatchSize, c.Training.LearningRate = 40, 32, 2e-3
+	c.PPO.ValueLearningRate = 3e-3
+	r = mustPublish(t, c)
+	rows := history(t, aligned)
+	before, after := rows[0].Values["eval_objective/scores"], r.Metrics["eval_objective/scores"]
+	if after < before+0.5 {
+		t.Errorf("PPO: mean reward %.3f before, %.3f after", before, after)
+	}
+	if r.Metrics["kl"] <= 0 || rows[0].Values["kl"] > 1e-6 {
+		t.Errorf("PPO: KL %g before, %g after", rows[0].Values["kl"], r.Metrics["kl"])
+	}
+	for _, row := range rows {
+		if ratio, ok := row.Values["val/ratio"]; ok && row.Step == 1 && math.Abs(ratio-1) > 0.2 {
+			t.Errorf("PPO: the first step's mean ratio is %g", ratio)
+		}
+	}
+}
+
+// meanReward checks that demonstrations have a mean reward of 0 under a published reward model.
+func meanReward(t *testing.T, dir, demonstrations string) error {
+	tok, err := tokenizer.Load(dir)
+	if err != nil {
+		return err
+	}
+	m, err := run.LoadModel(dir, tensor.Float32, tensor.CPU)
+	if err != nil {
+		return err
+	}
+	e := data.Encoder{Tokenizer: tok, MaxLength: 64}
+	sequences, _, err := e.Sequences(data.Read(demonstrations, runconfig.Dataset{}))
+	if err != nil {
+		return err
+	}
+	tensor.NoGrad(func() {
+		if mean := evaluate.Scores(m, data.BatchSequences(sequences, 0)).Mean().Item(); math.Abs(mean) > 1e-4 {
+			t.Errorf("the demonstrations' mean reward is %g", mean)
+		}
+	})
+	return nil
+}
+
+// TestPPOStopsAtItsKL: a run that leaves its reference ends early and publishes what it has.
+func TestPPOStopsAtItsKL(t *testing.T) {
+	dir := t.TempDir()
+	methods(t, dir) // for the checkpoints
+	c := ppoConfig(filepath.Join(dir, "base"), filepath.Join(dir, "reward"), filepath.Join(dir, "prompts.jsonl"), filepath.Join(dir, "out"))
+	c.PPO.StopKL, c.Training.LearningRate = 0.5, 1e-2
+	r := mustPublish(t, c)
+	if r.Step == 0 || r.Step >= r.TotalSteps || !strings.Contains(r.Message, "ppo.stopKL is 0.5") {
+		t.Errorf("got step %d of %d, message %q", r.Step, r.TotalSteps, r.Message)
+	}
+}
+
+// TestWrongKindOfModel: a policy is no reward model, nor is a reward model of other tokens one.
+func TestWrongKindOfModel(t *testing.T) {
+	dir := t.TempDir()
+	methods(t, dir)
+	base, reward, prompts := filepath.Join(dir, "base"), filepath.Join(dir, "reward"), filepath.Join(dir, "prompts.jsonl")
+	other := sftConfig(filepath.Join(dir, "sft.jsonl"), filepath.Join(dir, "other"))
+	other.Model.Tokenizer.Train.VocabSize = 270
+	mustPublish(t, other)
+	otherReward := objectiveConfig(runconfig.RewardModel, "KWise", filepath.Join(dir, "other"), filepath.Join(dir, "ranked.jsonl"), filepath.Join(dir, "other-reward"))
+	mustPublish(t, otherReward)
+	out := filepath.Join(dir, "out")
+	for says, c := range map[string]*runconfig.RunConfig{
+		"ppo.rewardModel.uri: file://" + base + " is a language model": ppoConfig(base, base, prompts, out),
+		"model.uri: file://" + reward + " is a reward model":           dpoConfig(reward, filepath.Join(dir, "pairs.jsonl"), out),
+		"ppo.rewardModel.uri: its tokenizer is another":                ppoConfig(base, filepath.Join(dir, "other-reward"), prompts, out),
+	} {
+		r := start(t, t.Context(), c, nil)
+		if r.ExitCode != runconfig.ExitInvalid || !strings.Contains(r.Message, says) {
+			t.Errorf("got %d %q, want 2 with %q", r.ExitCode, r.Message, says)
+		}
 	}
 }
