@@ -158,7 +158,7 @@ func condition(t *testing.T, s v1alpha1.StageStatus, name string) metav1.Conditi
 	return *c
 }
 
-// sft and dpo are the smallest valid resources.
+// sft, rm, ppo and dpo are the smallest valid resources.
 func sft(namespace, name string) *v1alpha1.SFTJob {
 	return &v1alpha1.SFTJob{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
@@ -166,14 +166,33 @@ func sft(namespace, name string) *v1alpha1.SFTJob {
 	}
 }
 
+func rm(namespace, name, from string) *v1alpha1.RewardModelJob {
+	return &v1alpha1.RewardModelJob{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       v1alpha1.RewardModelJobSpec{Model: stageSource(v1alpha1.SFTJobKind, from), StageSpec: stageSpec()},
+	}
+}
+
+func ppo(namespace, name, from, rewardModel string) *v1alpha1.PPOJob {
+	return &v1alpha1.PPOJob{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: v1alpha1.PPOJobSpec{
+			Model:       stageSource(v1alpha1.SFTJobKind, from),
+			RewardModel: stageSource(v1alpha1.RewardModelJobKind, rewardModel),
+			StageSpec:   stageSpec(),
+		},
+	}
+}
+
 func dpo(namespace, name, from string) *v1alpha1.DPOJob {
 	return &v1alpha1.DPOJob{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: v1alpha1.DPOJobSpec{
-			Model:     v1alpha1.CheckpointSource{From: &v1alpha1.StageReference{Kind: v1alpha1.SFTJobKind, Name: from}},
-			StageSpec: stageSpec(),
-		},
+		Spec:       v1alpha1.DPOJobSpec{Model: stageSource(v1alpha1.SFTJobKind, from), StageSpec: stageSpec()},
 	}
+}
+
+func stageSource(kind v1alpha1.StageKind, name string) v1alpha1.CheckpointSource {
+	return v1alpha1.CheckpointSource{From: &v1alpha1.StageReference{Kind: kind, Name: name}}
 }
 
 func stageSpec() v1alpha1.StageSpec {

@@ -63,6 +63,45 @@ func TestChainInAnyOrder(t *testing.T) {
 	wantEvents(t, d, "WaitingForInputs", "InputsResolved", "JobCreated", "Trained")
 }
 
+// InstructGPT's three stages, all of one name and applied last first: each waits for all of its own.
+func TestThreeStagesInAnyOrder(t *testing.T) {
+	ns := namespace(t)
+	p, r, s := ppo(ns, "chat", "chat", "chat"), rm(ns, "chat", "chat"), sft(ns, "chat")
+	create(t, p, r, s)
+	becomes(t, s, v1alpha1.PhasePending, v1alpha1.ConditionReady, v1alpha1.ReasonPodPending)
+	becomes(t, r, v1alpha1.PhaseWaiting, v1alpha1.ConditionInputsResolved, v1alpha1.ReasonUpstreamNotReady)
+	becomes(t, p, v1alpha1.PhaseWaiting, v1alpha1.ConditionInputsResolved, v1alpha1.ReasonUpstreamNotReady)
+	finish(t, s, "a")
+	becomes(t, r, v1alpha1.PhasePending, v1alpha1.ConditionInputsResolved, v1alpha1.ReasonResolved)
+	eventually(t, func() error {
+		waiting := becomes(t, p, v1alpha1.PhaseWaiting, v1alpha1.ConditionInputsResolved, v1alpha1.ReasonUpstreamNotReady)
+		if c := condition(t, waiting, v1alpha1.ConditionInputsResolved); c.Message != `spec.rewardModel.from: RewardModelJob "chat" is not trained yet` {
+			return fmt.Errorf("InputsResolved says %q", c.Message)
+		}
+		return nil
+	})
+	noJob(t, p)
+	finish(t, r, "b")
+	finish(t, p, "c")
+	done := becomes(t, p, v1alpha1.PhaseSucceeded, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded)
+	var in []string
+	for _, i := range done.Inputs {
+		line := i.Role + " " + i.Digest[len("sha256:"):][:1]
+		if i.From != nil {
+			line += " " + string(i.From.Kind)
+		}
+		in = append(in, line)
+	}
+	if want := []string{"model a SFTJob", "rewardModel b RewardModelJob", "train d"}; !slices.Equal(in, want) {
+		t.Errorf("inputs are %q, want %q", in, want)
+	}
+	for stage, want := range map[v1alpha1.Stage]string{s: "chat-sft", r: "chat-rm", p: "chat-ppo"} {
+		if got := job(t, stage).Name; got != want {
+			t.Errorf("the Job is %s, want %s", got, want)
+		}
+	}
+}
+
 // Input that no retry mends ends at once, in the trainer's own words; a changed spec tries again.
 func TestInvalidInputStallsAndAnEditRetries(t *testing.T) {
 	ns := namespace(t)

@@ -50,9 +50,9 @@ type Reconciler struct {
 	ProgressInterval time.Duration
 }
 
-// +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs;dpojobs,verbs=get;list;watch
-// +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs/status;dpojobs/status,verbs=patch
-// +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs/finalizers;dpojobs/finalizers,verbs=update
+// +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs;rewardmodeljobs;ppojobs;dpojobs;simpojobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs/status;rewardmodeljobs/status;ppojobs/status;dpojobs/status;simpojobs/status,verbs=patch
+// +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs/finalizers;rewardmodeljobs/finalizers;ppojobs/finalizers;dpojobs/finalizers;simpojobs/finalizers,verbs=update
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;patch

@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
+	"github.com/alignment-dev/alignment-operator/controllers/desired"
 )
 
 // A valid resource of each kind, to be made invalid one field at a time.
@@ -33,6 +38,34 @@ metadata: {name: x}
 spec:
   model: {from: {kind: SFTJob, name: base}}
   data: {train: [{uri: pvc://data/train.jsonl}]}
+  output: {uri: pvc://models}
+`
+	validSimPO = `
+apiVersion: alignment.dev/v1alpha1
+kind: SimPOJob
+metadata: {name: x}
+spec:
+  model: {from: {kind: SFTJob, name: base}}
+  data: {train: [{uri: pvc://data/train.jsonl}]}
+  output: {uri: pvc://models}
+`
+	validRM = `
+apiVersion: alignment.dev/v1alpha1
+kind: RewardModelJob
+metadata: {name: x}
+spec:
+  model: {from: {kind: SFTJob, name: base}}
+  data: {train: [{uri: pvc://data/ranked.jsonl, format: ranked}]}
+  output: {uri: pvc://models}
+`
+	validPPO = `
+apiVersion: alignment.dev/v1alpha1
+kind: PPOJob
+metadata: {name: x}
+spec:
+  model: {from: {kind: SFTJob, name: base}}
+  rewardModel: {from: {kind: RewardModelJob, name: base}}
+  data: {train: [{uri: pvc://data/prompts.jsonl, format: prompt}]}
   output: {uri: pvc://models}
 `
 )
@@ -100,10 +133,72 @@ func TestValidation(t *testing.T) {
 		{validSFT, "spec.pod.device", `tpu`, []string{"spec.pod.device", "supported values"}},
 		{validSFT, "spec.pod.threads", `0`, []string{"spec.pod.threads", "1"}},
 		{validSFT, "spec.pod.imagePullPolicy", `Sometimes`, []string{"spec.pod.imagePullPolicy", "supported values"}},
+		{validSFT, "spec.training.beta1", `"0"`, []string{"spec.training.beta1", "greater than 0"}},
+		{validSFT, "spec.training.microBatchSize", `8`, nil},
+		{validSFT, "spec.training", `{batchSize: 40, microBatchSize: 5}`, nil},
+		{validSFT, "spec.training", `{batchSize: 8, microBatchSize: 5}`, []string{"spec.training.microBatchSize", "must divide batchSize"}},
+		{validSFT, "spec.training.activationCheckpointing", `true`, nil},
+		{validSFT, "spec.model", `{from: {kind: RewardModelJob, name: up}}`, []string{"spec.model.from.kind", "no policy"}},
+		{validSFT, "spec.data.train", `[{uri: pvc://data/x, format: ranked, columns: {responses: r, ranks: k, label: l}}]`, nil},
+
+		{validDPO, "spec.model", `{from: {kind: PPOJob, name: up}}`, nil},
+		{validDPO, "spec.model.from.kind", `RewardModelJob`, []string{"spec.model.from.kind", "no policy"}},
+		{validDPO, "spec.reference", `{from: {kind: RewardModelJob, name: up}}`, []string{"spec.reference.from.kind", "no policy"}},
+		{validDPO, "spec.objective", `{type: Robust, labelSmoothing: "0"}`, []string{"spec.objective.labelSmoothing", "greater than 0 for Robust"}},
+		{validDPO, "spec.objective.ipoReduction", `max`, []string{"spec.objective.ipoReduction", "supported values"}},
+		{validDPO, "spec.objective", `{type: IPO, tau: "0"}`, []string{"spec.objective.tau", "greater than 0"}},
+		{validDPO, "spec", `{model: {uri: pvc://m/x}, data: {train: [{uri: pvc://data/x}]}, output: {uri: pvc://m}, objective: {type: KTO}, training: {batchSize: 1}}`, []string{"spec.training.batchSize", "at least 2 for KTO"}},
+
+		{validSimPO, "spec.objective", `{gamma: "0", lengthNormalize: false}`, nil},
+		{validSimPO, "spec.objective", `{gamma: "1", gammaBetaRatio: "0.5"}`, []string{"spec.objective.gammaBetaRatio", "at most one of gamma and gammaBetaRatio"}},
+		{validSimPO, "spec.objective.beta", `"0"`, []string{"spec.objective.beta", "greater than 0"}},
+		{validSimPO, "spec.objective.type", `DPO`, []string{"spec.objective.type", "supported values"}},
+		{validSimPO, "spec.model.from.kind", `RewardModelJob`, []string{"spec.model.from.kind", "no policy"}},
+		{validSimPO, "spec.reference", `{uri: pvc://m/x}`, []string{"unknown field", "reference"}},
+		{validSimPO, "spec.training.microBatchSize", `5`, []string{"spec.training.microBatchSize", "must divide batchSize"}},
+
+		{validRM, "spec.objective.type", `ShuffledPairs`, nil},
+		{validRM, "spec.objective.type", `Pairs`, []string{"spec.objective.type", "supported values"}},
+		{validRM, "spec.demonstrations", `[{uri: pvc://data/sft.jsonl}]`, nil},
+		{validRM, "spec.demonstrations", `[]`, []string{"spec.demonstrations", "at least 1"}},
+		{validRM, "spec.demonstrations", `[{uri: /x}]`, []string{"spec.demonstrations[0].uri", "should match"}},
+		{validRM, "spec.model.from.kind", `RewardModelJob`, []string{"spec.model.from.kind", "language model"}},
+		{validRM, "spec.training.minLearningRateRatio", `"0"`, []string{"spec.training.minLearningRateRatio", "greater than 0"}},
+		{validRM, "spec.training.microBatchSize", `5`, []string{"spec.training.microBatchSize", "must divide batchSize"}},
+
+		{validPPO, "spec.rewardModel", `{uri: pvc://models/rm}`, nil},
+		{validPPO, "spec.value", `{from: {kind: RewardModelJob, name: v}}`, nil},
+		{validPPO, "spec.ppo", `{whiten: false, klCoefficient: "0", klTarget: "6", klHorizon: "1000", emaDecay: "0.992", missingEOSPenalty: "0", minibatchSize: 128}`, nil},
+		{validPPO, "spec.training", `{batchSize: 32, microBatchSize: 32}`, nil},
+		{validPPO, "spec.training", `{microBatchSize: 64}`, nil},
+		{validPPO, "spec.rewardModel", `{}`, []string{"spec.rewardModel", "exactly one of from and uri"}},
+		{validPPO, "spec.rewardModel.from.kind", `SFTJob`, []string{"spec.rewardModel.from.kind", "must be RewardModelJob"}},
+		{validPPO, "spec.value", `{from: {kind: SFTJob, name: v}}`, []string{"spec.value.from.kind", "must be RewardModelJob"}},
+		{validPPO, "spec.model.from.kind", `RewardModelJob`, []string{"spec.model.from.kind", "no policy"}},
+		{validPPO, "spec.reference", `{from: {kind: RewardModelJob, name: v}}`, []string{"spec.reference.from.kind", "no policy"}},
+		{validPPO, "spec.ppo.ptxCoefficient", `"27.8"`, []string{"spec.pretraining", "is needed with ppo.ptxCoefficient"}},
+		{validPPO, "spec.ppo.ptxCoefficient", `"0.0"`, nil},
+		{validPPO, "spec.ppo.ptxBatchSize", `8`, []string{"spec.ppo.ptxBatchSize", "goes with ptxCoefficient"}},
+		{validPPO, "spec.ppo.minibatchSize", `100`, []string{"spec.ppo.minibatchSize", "must divide training.batchSize"}},
+		{validPPO, "spec.training.batchSize", `100`, []string{"spec.training.batchSize", "64 if not set"}},
+		{validPPO, "spec.training.microBatchSize", `128`, []string{"spec.training.microBatchSize", "must divide ppo.minibatchSize"}},
+		{validPPO, "spec.training", `{batchSize: 32, microBatchSize: 64}`, []string{"spec.training.microBatchSize", "must divide ppo.minibatchSize"}},
+		{validPPO, "spec.ppo.klHorizon", `"10"`, []string{"spec.ppo.klHorizon", "goes with klTarget"}},
+		{validPPO, "spec.ppo.klTarget", `"0"`, []string{"spec.ppo.klTarget", "greater than 0"}},
+		{validPPO, "spec.ppo.gamma", `"1.1"`, []string{"spec.ppo.gamma", "at most 1"}},
+		{validPPO, "spec.ppo.gaeLambda", `"0"`, []string{"spec.ppo.gaeLambda", "greater than 0"}},
+		{validPPO, "spec.ppo.clipRange", `"0"`, []string{"spec.ppo.clipRange", "greater than 0"}},
+		{validPPO, "spec.ppo.valueClipRange", `"0"`, []string{"spec.ppo.valueClipRange", "greater than 0"}},
+		{validPPO, "spec.ppo.valueLearningRate", `"0"`, []string{"spec.ppo.valueLearningRate", "greater than 0"}},
+		{validPPO, "spec.ppo.stopKL", `"0"`, []string{"spec.ppo.stopKL", "greater than 0"}},
+		{validPPO, "spec.ppo.emaDecay", `"1"`, []string{"spec.ppo.emaDecay", "less than 1"}},
+		{validPPO, "spec.ppo.innerEpochs", `0`, []string{"spec.ppo.innerEpochs", "1"}},
+		{validPPO, "spec.ppo.maxNewTokens", `0`, []string{"spec.ppo.maxNewTokens", "1"}},
+		{validPPO, "spec.objective", `{}`, []string{"unknown field", "objective"}},
 
 		{validDPO, "spec.model", `{}`, []string{"spec.model", "exactly one of from and uri"}},
 		{validDPO, "spec.model.init", `{}`, []string{"unknown field", "init"}},
-		{validDPO, "spec.model.from.kind", `PPOJob`, []string{"spec.model.from.kind", "supported values"}},
+		{validDPO, "spec.model.from.kind", `KTOJob`, []string{"spec.model.from.kind", "supported values"}},
 		{validDPO, "spec.model.from.name", `""`, []string{"spec.model.from.name", "at least 1"}},
 		{validDPO, "spec.model.digest", `"sha256:` + strings.Repeat("0", 64) + `"`, []string{"spec.model", "digest goes with uri"}},
 		{validDPO, "spec.reference", `{}`, []string{"spec.reference", "exactly one of from and uri"}},
@@ -145,6 +240,100 @@ func TestValidation(t *testing.T) {
 	}
 }
 
+// The API server refuses exactly those parameters of an objective that the trainer refuses, and it
+// names them.
+func TestObjectiveParameters(t *testing.T) {
+	ns := namespace(t)
+	for _, k := range []struct {
+		base   string
+		method runconfig.Method
+		params map[string]string
+	}{
+		{validDPO, runconfig.DPO, map[string]string{
+			"beta": `"0.2"`, "labelSmoothing": `"0.2"`, "tau": `"0.2"`, "ipoReduction": "mean", "desirableWeight": `"2"`,
+			"undesirableWeight": `"2"`, "alpha": `"0.2"`, "precomputeReference": "true",
+		}},
+		{validSimPO, runconfig.SimPO, map[string]string{
+			"beta": `"0.2"`, "gamma": `"0.2"`, "gammaBetaRatio": `"0.2"`, "lengthNormalize": "false", "lambda": `"0.2"`,
+			"nllReduction": "mean", "delta": `"0.2"`, "lengthExponent": `"0.2"`,
+		}},
+	} {
+		for _, kind := range runconfig.ObjectiveTypes[k.method] {
+			for param, value := range k.params {
+				c, err := runconfig.Parse("run.yaml", fmt.Appendf(nil,
+					"{version: 1, method: %s, model: {uri: pvc://m/x}, data: {train: [{uri: pvc://d/x}]}, objective: {type: %s, %s: %s}, output: {uri: pvc://m/y}}",
+					k.method, kind, param, strings.Trim(value, `"`)))
+				want := ""
+				if err != nil {
+					want = param + " goes with"
+					if !strings.Contains(err.Error(), "objective."+param+": goes with") {
+						t.Fatalf("%s %s: the trainer says %v", kind, param, err)
+					}
+				} else if c.Objective.Type != kind {
+					t.Fatalf("the type is %s", c.Objective.Type)
+				}
+				obj := &unstructured.Unstructured{}
+				if err := sigsyaml.Unmarshal([]byte(k.base), &obj.Object); err != nil {
+					t.Fatal(err)
+				}
+				var objective map[string]any
+				if err := sigsyaml.Unmarshal(fmt.Appendf(nil, "{type: %s, %s: %s}", kind, param, value), &objective); err != nil {
+					t.Fatal(err)
+				}
+				if err := unstructured.SetNestedMap(obj.Object, objective, "spec", "objective"); err != nil {
+					t.Fatal(err)
+				}
+				obj.SetNamespace(ns)
+				err = admin.Create(t.Context(), obj, client.DryRunAll, client.FieldValidation("Strict"))
+				switch {
+				case want == "" && err != nil:
+					t.Errorf("%s with %s is refused: %v", kind, param, err)
+				case want != "" && (!apierrors.IsInvalid(err) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "spec.objective."+param)):
+					t.Errorf("%s with %s: the refusal does not say %q: %v", kind, param, want, err)
+				}
+			}
+		}
+	}
+}
+
+// The smallest resource of each kind, as the API server stores it, makes a run with the trainer's defaults.
+func TestSmallest(t *testing.T) {
+	ns := namespace(t)
+	for text, want := range map[string]string{
+		validSFT:   "32 cosine 0.999 0 2e-05",
+		validRM:    "32 cosine 0.999 0.1 9e-06",
+		validPPO:   "512 constant 0.95 0 3e-06",
+		validDPO:   "32 cosine 0.999 0 5e-07",
+		validSimPO: "32 cosine 0.999 0 1e-06",
+	} {
+		var head struct{ Kind v1alpha1.StageKind }
+		if err := sigsyaml.Unmarshal([]byte(text), &head); err != nil {
+			t.Fatal(err)
+		}
+		stage := v1alpha1.NewStage(head.Kind)
+		if err := sigsyaml.UnmarshalStrict([]byte(text), stage); err != nil {
+			t.Fatal(err)
+		}
+		stage.SetNamespace(ns)
+		if err := admin.Create(t.Context(), stage, client.DryRunAll, client.FieldValidation("Strict")); err != nil {
+			t.Fatal(err)
+		}
+		var resolved []v1alpha1.Input
+		for _, u := range stage.Upstreams() {
+			resolved = append(resolved, v1alpha1.Input{Role: u.Role, Artifact: v1alpha1.Artifact{URI: "pvc://models/" + u.Role, Digest: digest("a")}})
+		}
+		run, err := desired.NewRun(stage, resolved, desired.Settings{})
+		if err != nil {
+			t.Errorf("%s: %v", head.Kind, err)
+			continue
+		}
+		c := run.Config.Training
+		if got := fmt.Sprint(c.BatchSize, " ", c.Schedule, " ", c.Beta2, " ", c.MinLearningRateRatio, " ", c.LearningRate); got != want {
+			t.Errorf("%s trains with %s, want %s", head.Kind, got, want)
+		}
+	}
+}
+
 // Defaults are those of the docs, also when a whole section is left out.
 func TestDefaults(t *testing.T) {
 	ns := namespace(t)
@@ -160,10 +349,9 @@ func TestDefaults(t *testing.T) {
 		"spec.seed":                    int64(42),
 		"spec.maxRestarts":             int64(3),
 		"spec.objective.type":          "DPO",
-		"spec.objective.beta":          "0.1",
+		"spec.objective.beta":          nil, // as every default that depends on kind or type: the trainer's
+		"spec.training.batchSize":      nil,
 		"spec.data.maxLength":          int64(512),
-		"spec.training.batchSize":      int64(32),
-		"spec.training.schedule":       "cosine",
 		"spec.training.maxGradNorm":    "1",
 		"spec.training.precision":      "float32",
 		"spec.evaluation.maxNewTokens": int64(64),
@@ -181,7 +369,7 @@ func TestDefaults(t *testing.T) {
 func TestSamples(t *testing.T) {
 	ns := namespace(t)
 	files, err := filepath.Glob(filepath.Join("..", "config", "samples", "*job.yaml"))
-	if err != nil || len(files) < 2 {
+	if err != nil || len(files) != len(v1alpha1.StageKinds) {
 		t.Fatalf("samples: %v, %v", files, err)
 	}
 	for _, f := range files {
@@ -226,7 +414,7 @@ func TestDefaultConfig(t *testing.T) {
 			t.Errorf("%s %s: %v", obj.GetKind(), obj.GetName(), err)
 		}
 	}
-	if kinds["CustomResourceDefinition"] != 2 || kinds["Deployment"] != 1 || kinds["ClusterRole"] != 3 {
+	if kinds["CustomResourceDefinition"] != len(v1alpha1.StageKinds) || kinds["Deployment"] != 1 || kinds["ClusterRole"] != 3 {
 		t.Errorf("config/default has %v", kinds)
 	}
 }

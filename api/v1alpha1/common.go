@@ -118,13 +118,13 @@ type Dataset struct {
 	// +optional
 	Digest Digest `json:"digest,omitempty"`
 	// Format of the examples; auto tells it from the columns of the first line.
-	// +kubebuilder:validation:Enum=auto;text;prompt-completion;messages;preference;hh
+	// +kubebuilder:validation:Enum=auto;text;prompt;prompt-completion;messages;preference;unpaired-preference;ranked;hh
 	// +kubebuilder:default=auto
 	// +optional
 	Format string `json:"format,omitempty"`
-	// Columns maps the names text, prompt, completion, messages, chosen, rejected to the file's own.
-	// +kubebuilder:validation:MaxProperties=6
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k in ['text', 'prompt', 'completion', 'messages', 'chosen', 'rejected'])",message="keys must be among text, prompt, completion, messages, chosen, rejected"
+	// Columns maps the names text, prompt, completion, messages, chosen, rejected, label, responses, ranks to the file's own.
+	// +kubebuilder:validation:MaxProperties=9
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k in ['text', 'prompt', 'completion', 'messages', 'chosen', 'rejected', 'label', 'responses', 'ranks'])",message="keys must be among text, prompt, completion, messages, chosen, rejected, label, responses, ranks"
 	// +optional
 	Columns map[string]ColumnName `json:"columns,omitempty"`
 }
@@ -137,7 +137,7 @@ type ColumnName string
 // Training is the optimisation of a stage: AdamW with a schedule.
 // +kubebuilder:validation:XValidation:rule="!(has(self.epochs) && has(self.maxSteps))",fieldPath=".maxSteps",message="set at most one of epochs and maxSteps"
 // +kubebuilder:validation:XValidation:rule="!(has(self.warmupSteps) && has(self.warmupRatio))",fieldPath=".warmupRatio",message="set at most one of warmupSteps and warmupRatio"
-// +kubebuilder:validation:XValidation:rule="!has(self.microBatchSize) || self.batchSize % self.microBatchSize == 0",fieldPath=".microBatchSize",message="must divide batchSize"
+// +kubebuilder:validation:XValidation:rule="!has(self.microBatchSize) || !has(self.batchSize) || self.batchSize % self.microBatchSize == 0",fieldPath=".microBatchSize",message="must divide batchSize"
 type Training struct {
 	// Epochs over the training data. Default: 1, unless maxSteps is set.
 	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0",message="must be greater than 0"
@@ -147,23 +147,23 @@ type Training struct {
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	MaxSteps int32 `json:"maxSteps,omitempty"`
-	// BatchSize is the number of examples (pairs for preferences) of one optimiser step, over all pods.
-	// +kubebuilder:default=32
+	// BatchSize is the number of examples (pairs for preferences, prompts for rankings) of one optimiser
+	// step, over all pods; of responses of an iteration for a PPOJob. Default: 32, or 512 for a PPOJob.
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	BatchSize int32 `json:"batchSize,omitempty"`
 	// MicroBatchSize is the number of examples of one forward pass: memory and speed, not the result.
-	// Default: batchSize.
+	// Default: batchSize, or ppo.minibatchSize for a PPOJob.
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	MicroBatchSize int32 `json:"microBatchSize,omitempty"`
-	// LearningRate is the peak. Default: "2e-5" for an SFTJob, "5e-7" for a DPOJob.
+	// LearningRate is the peak. Default: "2e-5" for an SFTJob, "9e-6" for a RewardModelJob, "3e-6" for a
+	// PPOJob, "5e-7" for a DPOJob, "1e-6" for a SimPOJob.
 	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0",message="must be greater than 0"
 	// +optional
 	LearningRate Decimal `json:"learningRate,omitempty"`
-	// Schedule of the learning rate after the warm-up.
+	// Schedule of the learning rate after the warm-up. Default: cosine, or constant for a PPOJob.
 	// +kubebuilder:validation:Enum=cosine;linear;constant
-	// +kubebuilder:default=cosine
 	// +optional
 	Schedule string `json:"schedule,omitempty"`
 	// WarmupSteps of linear warm-up.
@@ -174,7 +174,8 @@ type Training struct {
 	// +kubebuilder:validation:XValidation:rule="double(self) <= 1.0",message="must be at most 1"
 	// +optional
 	WarmupRatio Decimal `json:"warmupRatio,omitempty"`
-	// MinLearningRateRatio is the end of the schedule, as a fraction of learningRate.
+	// MinLearningRateRatio is the end of the schedule, as a fraction of learningRate. Default: "0", or "0.1"
+	// for a RewardModelJob.
 	// +kubebuilder:validation:XValidation:rule="double(self) <= 1.0",message="must be at most 1"
 	// +optional
 	MinLearningRateRatio Decimal `json:"minLearningRateRatio,omitempty"`
@@ -183,12 +184,11 @@ type Training struct {
 	WeightDecay Decimal `json:"weightDecay,omitempty"`
 	// Beta1 is AdamW's.
 	// +kubebuilder:default="0.9"
-	// +kubebuilder:validation:XValidation:rule="double(self) < 1.0",message="must be less than 1"
+	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0 && double(self) < 1.0",message="must be greater than 0 and less than 1"
 	// +optional
 	Beta1 Decimal `json:"beta1,omitempty"`
-	// Beta2 is AdamW's.
-	// +kubebuilder:default="0.999"
-	// +kubebuilder:validation:XValidation:rule="double(self) < 1.0",message="must be less than 1"
+	// Beta2 is AdamW's. Default: "0.999", or "0.95" for a PPOJob.
+	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0 && double(self) < 1.0",message="must be greater than 0 and less than 1"
 	// +optional
 	Beta2 Decimal `json:"beta2,omitempty"`
 	// Epsilon is AdamW's.
@@ -200,6 +200,10 @@ type Training struct {
 	// +kubebuilder:default="1"
 	// +optional
 	MaxGradNorm Decimal `json:"maxGradNorm,omitempty"`
+	// ActivationCheckpointing recomputes each layer in the backward pass instead of keeping its
+	// activations: memory and speed, not the result.
+	// +optional
+	ActivationCheckpointing bool `json:"activationCheckpointing,omitempty"`
 	// Precision of weights, activations and optimiser state.
 	// +kubebuilder:validation:Enum=float32;float64
 	// +kubebuilder:default=float32

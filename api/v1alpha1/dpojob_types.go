@@ -30,11 +30,15 @@ type DPOJob struct {
 }
 
 // DPOJobSpec is what to train.
+// +kubebuilder:validation:XValidation:rule="!has(self.training.microBatchSize) || has(self.training.batchSize) || 32 % self.training.microBatchSize == 0",fieldPath=".training.microBatchSize",message="must divide batchSize, which is 32 if not set"
+// +kubebuilder:validation:XValidation:rule="self.objective.type != 'KTO' || !has(self.training.batchSize) || self.training.batchSize > 1",fieldPath=".training.batchSize",message="must be at least 2 for KTO, whose estimate of the KL compares examples"
 type DPOJobSpec struct {
 	// Model is the policy that training starts from: usually an SFTJob's.
+	// +kubebuilder:validation:XValidation:rule="!has(self.from) || self.from.kind != 'RewardModelJob'",fieldPath=".from.kind",message="a reward model is no policy"
 	Model CheckpointSource `json:"model"`
 	// Reference is the frozen policy that the trained one is kept near. Default: model, as it was
 	// before the first step.
+	// +kubebuilder:validation:XValidation:rule="!has(self.from) || self.from.kind != 'RewardModelJob'",fieldPath=".from.kind",message="a reward model is no policy"
 	// +optional
 	Reference *CheckpointSource `json:"reference,omitempty"`
 	// Objective is the loss.
@@ -44,21 +48,48 @@ type DPOJobSpec struct {
 	StageSpec `json:",inline"`
 }
 
-// DPOObjective is the loss of a DPOJob.
+// DPOObjective is the loss of a DPOJob. A parameter that the type does not have is refused.
+// +kubebuilder:validation:XValidation:rule="!has(self.beta) || self.type in ['DPO', 'CDPO', 'Robust', 'KTO', 'RDPO']",fieldPath=".beta",message="beta goes with DPO, CDPO, Robust, KTO and RDPO only"
+// +kubebuilder:validation:XValidation:rule="!has(self.labelSmoothing) || self.type in ['DPO', 'CDPO', 'Robust']",fieldPath=".labelSmoothing",message="labelSmoothing goes with DPO, CDPO and Robust only"
+// +kubebuilder:validation:XValidation:rule="!has(self.labelSmoothing) || self.type != 'Robust' || double(self.labelSmoothing) > 0.0",fieldPath=".labelSmoothing",message="must be greater than 0 for Robust: without noise it is DPO"
+// +kubebuilder:validation:XValidation:rule="!has(self.tau) || self.type == 'IPO'",fieldPath=".tau",message="tau goes with IPO only"
+// +kubebuilder:validation:XValidation:rule="!has(self.ipoReduction) || self.type == 'IPO'",fieldPath=".ipoReduction",message="ipoReduction goes with IPO only"
+// +kubebuilder:validation:XValidation:rule="!has(self.desirableWeight) || self.type == 'KTO'",fieldPath=".desirableWeight",message="desirableWeight goes with KTO only"
+// +kubebuilder:validation:XValidation:rule="!has(self.undesirableWeight) || self.type == 'KTO'",fieldPath=".undesirableWeight",message="undesirableWeight goes with KTO only"
+// +kubebuilder:validation:XValidation:rule="!has(self.alpha) || self.type == 'RDPO'",fieldPath=".alpha",message="alpha goes with RDPO only"
 type DPOObjective struct {
-	// +kubebuilder:validation:Enum=DPO
+	// Type: DPO (arXiv:2305.18290, equation 7), CDPO (with label smoothing, its appendix), Robust
+	// (arXiv:2403.00409), IPO (arXiv:2310.12036), KTO (arXiv:2402.01306), RDPO (arXiv:2403.19159).
+	// +kubebuilder:validation:Enum=DPO;CDPO;Robust;IPO;KTO;RDPO
 	// +kubebuilder:default=DPO
 	// +optional
 	Type string `json:"type,omitempty"`
-	// Beta is the strength of the implicit KL constraint (equation 7).
-	// +kubebuilder:default="0.1"
+	// Beta is the strength of the implicit KL constraint. Default: "0.1".
 	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0",message="must be greater than 0"
 	// +optional
 	Beta Decimal `json:"beta,omitempty"`
-	// LabelSmoothing is the probability that a preference is the wrong way round.
+	// LabelSmoothing is the probability that a preference is the wrong way round. Default: "0.1" for
+	// Robust, else "0".
 	// +kubebuilder:validation:XValidation:rule="double(self) < 0.5",message="must be less than 0.5"
 	// +optional
 	LabelSmoothing Decimal `json:"labelSmoothing,omitempty"`
+	// Tau is IPO's regularisation. Default: "0.1".
+	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0",message="must be greater than 0"
+	// +optional
+	Tau Decimal `json:"tau,omitempty"`
+	// IPOReduction of token log-probabilities: sum (the paper's) or mean (TRL's). Default: sum.
+	// +kubebuilder:validation:Enum=sum;mean
+	// +optional
+	IPOReduction string `json:"ipoReduction,omitempty"`
+	// DesirableWeight is KTO's weight of good responses. Default: "1".
+	// +optional
+	DesirableWeight Decimal `json:"desirableWeight,omitempty"`
+	// UndesirableWeight is KTO's weight of bad responses. Default: "1".
+	// +optional
+	UndesirableWeight Decimal `json:"undesirableWeight,omitempty"`
+	// Alpha is RDPO's weight of the difference in length, in tokens. Default: "0.05".
+	// +optional
+	Alpha Decimal `json:"alpha,omitempty"`
 	// PrecomputeReference computes the reference's log-probabilities once, before the first step:
 	// the same values; it saves time from the second epoch on.
 	// +optional

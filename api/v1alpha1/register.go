@@ -13,7 +13,10 @@ var GroupVersion = schema.GroupVersion{Group: "alignment.dev", Version: "v1alpha
 func AddToScheme(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion,
 		&SFTJob{}, &SFTJobList{},
+		&RewardModelJob{}, &RewardModelJobList{},
+		&PPOJob{}, &PPOJobList{},
 		&DPOJob{}, &DPOJobList{},
+		&SimPOJob{}, &SimPOJobList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -32,6 +32,7 @@ type SFTJob struct {
 }
 
 // SFTJobSpec is what to train.
+// +kubebuilder:validation:XValidation:rule="!has(self.training.microBatchSize) || has(self.training.batchSize) || 32 % self.training.microBatchSize == 0",fieldPath=".training.microBatchSize",message="must divide batchSize, which is 32 if not set"
 type SFTJobSpec struct {
 	// Model is what training starts from.
 	Model InitialModel `json:"model"`
@@ -44,6 +45,7 @@ type SFTJobSpec struct {
 }
 
 // InitialModel is a checkpoint, or an architecture to initialise at random.
+// +kubebuilder:validation:XValidation:rule="!has(self.from) || self.from.kind != 'RewardModelJob'",fieldPath=".from.kind",message="a reward model is no policy"
 // +kubebuilder:validation:XValidation:rule="[has(self.from), has(self.uri), has(self.init)].filter(x, x).size() == 1",message="set exactly one of from, uri and init"
 // +kubebuilder:validation:XValidation:rule="!has(self.digest) || has(self.uri)",message="digest goes with uri; a stage's own digest is used with from"
 type InitialModel struct {

@@ -24,7 +24,7 @@ type Stage interface {
 // Upstream is a reference to another stage, and what its checkpoint is for.
 // +kubebuilder:object:generate=false
 type Upstream struct {
-	// Role is RoleModel or RoleReference.
+	// Role is RoleModel, RoleReference, RoleRewardModel or RoleValue.
 	Role string
 	// Field is the reference's path in the resource, as spec.model.from.
 	Field string
@@ -33,25 +33,34 @@ type Upstream struct {
 }
 
 // StageKind is a kind of this package.
-// +kubebuilder:validation:Enum=SFTJob;DPOJob
+// +kubebuilder:validation:Enum=SFTJob;RewardModelJob;PPOJob;DPOJob;SimPOJob
 type StageKind string
 
 // The kinds.
 const (
-	SFTJobKind StageKind = "SFTJob"
-	DPOJobKind StageKind = "DPOJob"
+	SFTJobKind         StageKind = "SFTJob"
+	RewardModelJobKind StageKind = "RewardModelJob"
+	PPOJobKind         StageKind = "PPOJob"
+	DPOJobKind         StageKind = "DPOJob"
+	SimPOJobKind       StageKind = "SimPOJob"
 )
 
 // StageKinds are all kinds, in the order of a pipeline.
-var StageKinds = []StageKind{SFTJobKind, DPOJobKind}
+var StageKinds = []StageKind{SFTJobKind, RewardModelJobKind, PPOJobKind, DPOJobKind, SimPOJobKind}
 
 // NewStage is an empty resource of a kind; nil if there is no such kind.
 func NewStage(kind StageKind) Stage {
 	switch kind {
 	case SFTJobKind:
 		return &SFTJob{}
+	case RewardModelJobKind:
+		return &RewardModelJob{}
+	case PPOJobKind:
+		return &PPOJob{}
 	case DPOJobKind:
 		return &DPOJob{}
+	case SimPOJobKind:
+		return &SimPOJob{}
 	}
 	return nil
 }
@@ -70,8 +79,14 @@ func NewStageList(kind StageKind) StageList {
 	switch kind {
 	case SFTJobKind:
 		return &SFTJobList{}
+	case RewardModelJobKind:
+		return &RewardModelJobList{}
+	case PPOJobKind:
+		return &PPOJobList{}
 	case DPOJobKind:
 		return &DPOJobList{}
+	case SimPOJobKind:
+		return &SimPOJobList{}
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ type Artifact struct {
 
 // Input is an artifact that goes into a run.
 type Input struct {
-	// Role is model, reference, tokenizer, train or eval.
+	// Role is model, reference, rewardModel, value, tokenizer, train, eval, demonstrations or pretraining.
 	Role     string `json:"role"`
 	Artifact `json:",inline"`
 	// From is the stage that published it.
@@ -115,11 +115,15 @@ type Input struct {
 
 // The roles of inputs.
 const (
-	RoleModel     = "model"
-	RoleReference = "reference"
-	RoleTokenizer = "tokenizer"
-	RoleTrain     = "train"
-	RoleEval      = "eval"
+	RoleModel          = "model"
+	RoleReference      = "reference"
+	RoleRewardModel    = "rewardModel"
+	RoleValue          = "value"
+	RoleTokenizer      = "tokenizer"
+	RoleTrain          = "train"
+	RoleEval           = "eval"
+	RoleDemonstrations = "demonstrations"
+	RolePretraining    = "pretraining"
 )
 
 // InputStage is a stage as it was when its checkpoint was taken.

@@ -39,7 +39,13 @@ func claimsOf(c *runconfig.RunConfig) ([]claim, error) {
 	if c.Reference != nil {
 		uris = append(uris, c.Reference.URI)
 	}
-	for _, d := range slices.Concat(c.Data.Train, c.Data.Eval) {
+	if p := c.PPO; p != nil {
+		uris = append(uris, p.RewardModel.URI)
+		if p.Value != nil {
+			uris = append(uris, p.Value.URI)
+		}
+	}
+	for _, d := range slices.Concat(c.Data.Train, c.Data.Eval, c.Data.Demonstrations, c.Data.Pretraining) {
 		uris = append(uris, d.URI)
 	}
 	for _, u := range uris {

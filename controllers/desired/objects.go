@@ -32,9 +32,12 @@ const (
 // OperatorName is the label app.kubernetes.io/name of the operator's own pods.
 const OperatorName = "alignment-operator"
 
-// Name of a stage's Job, ConfigMap and NetworkPolicy: the kind's suffix keeps an SFTJob and a
-// DPOJob of one name apart.
+// Name of a stage's Job, ConfigMap and NetworkPolicy: the kind's suffix, which is its short name in
+// kubectl, keeps an SFTJob and a DPOJob of one name apart.
 func Name(stage v1alpha1.Stage) string {
+	if stage.StageKind() == v1alpha1.RewardModelJobKind {
+		return stage.GetName() + "-rm"
+	}
 	return stage.GetName() + "-" + strings.ToLower(strings.TrimSuffix(string(stage.StageKind()), "Job"))
 }
 

@@ -18,8 +18,14 @@ func render(stage v1alpha1.Stage, resolved []v1alpha1.Input) (*runconfig.RunConf
 	switch s := stage.(type) {
 	case *v1alpha1.SFTJob:
 		r.sft(s, c)
+	case *v1alpha1.RewardModelJob:
+		r.rewardModel(s, c)
+	case *v1alpha1.PPOJob:
+		r.ppo(s, c)
 	case *v1alpha1.DPOJob:
 		r.dpo(s, c)
+	case *v1alpha1.SimPOJob:
+		r.simpo(s, c)
 	default:
 		return nil, fmt.Errorf("render %T: not a stage that this operator knows", stage)
 	}
@@ -48,19 +54,74 @@ func (r *renderer) sft(s *v1alpha1.SFTJob, c *runconfig.RunConfig) {
 	}
 }
 
+func (r *renderer) rewardModel(s *v1alpha1.RewardModelJob, c *runconfig.RunConfig) {
+	c.Method = runconfig.RewardModel
+	c.Model.Source = r.source(v1alpha1.RoleModel, s.Spec.Model)
+	c.Objective = &runconfig.Objective{Type: s.Spec.Objective.Type}
+	c.Data.Demonstrations = datasets(s.Spec.Demonstrations)
+}
+
+func (r *renderer) ppo(s *v1alpha1.PPOJob, c *runconfig.RunConfig) {
+	c.Method = runconfig.PPO
+	c.Model.Source = r.source(v1alpha1.RoleModel, s.Spec.Model)
+	c.Reference = r.optionalSource(v1alpha1.RoleReference, s.Spec.Reference)
+	c.Data.Pretraining = datasets(s.Spec.Pretraining)
+	p := s.Spec.PPO
+	c.PPO = &runconfig.PPOSettings{
+		RewardModel:       r.source(v1alpha1.RoleRewardModel, s.Spec.RewardModel),
+		Value:             r.optionalSource(v1alpha1.RoleValue, s.Spec.Value),
+		MaxNewTokens:      int(p.MaxNewTokens),
+		MinibatchSize:     int(p.MinibatchSize),
+		InnerEpochs:       int(p.InnerEpochs),
+		ClipRange:         r.decimal("spec.ppo.clipRange", p.ClipRange),
+		ValueClipRange:    r.decimal("spec.ppo.valueClipRange", p.ValueClipRange),
+		Gamma:             r.decimal("spec.ppo.gamma", p.Gamma),
+		GAELambda:         r.decimal("spec.ppo.gaeLambda", p.GAELambda),
+		Whiten:            p.Whiten,
+		KLCoefficient:     r.optional("spec.ppo.klCoefficient", p.KLCoefficient),
+		KLTarget:          r.decimal("spec.ppo.klTarget", p.KLTarget),
+		KLHorizon:         r.decimal("spec.ppo.klHorizon", p.KLHorizon),
+		StopKL:            r.decimal("spec.ppo.stopKL", p.StopKL),
+		MissingEOSPenalty: r.optional("spec.ppo.missingEOSPenalty", p.MissingEOSPenalty),
+		PTXCoefficient:    r.decimal("spec.ppo.ptxCoefficient", p.PTXCoefficient),
+		PTXBatchSize:      int(p.PTXBatchSize),
+		EMADecay:          r.decimal("spec.ppo.emaDecay", p.EMADecay),
+		ValueLearningRate: r.decimal("spec.ppo.valueLearningRate", p.ValueLearningRate),
+	}
+}
+
 func (r *renderer) dpo(s *v1alpha1.DPOJob, c *runconfig.RunConfig) {
 	c.Method = runconfig.DPO
 	c.Model.Source = r.source(v1alpha1.RoleModel, s.Spec.Model)
-	if s.Spec.Reference != nil {
-		ref := r.source(v1alpha1.RoleReference, *s.Spec.Reference)
-		c.Reference = &ref
-	}
+	c.Reference = r.optionalSource(v1alpha1.RoleReference, s.Spec.Reference)
 	o := s.Spec.Objective
 	c.Objective = &runconfig.Objective{
 		Type:                o.Type,
 		Beta:                r.decimal("spec.objective.beta", o.Beta),
 		LabelSmoothing:      r.decimal("spec.objective.labelSmoothing", o.LabelSmoothing),
+		Tau:                 r.decimal("spec.objective.tau", o.Tau),
+		IPOReduction:        o.IPOReduction,
+		DesirableWeight:     r.optional("spec.objective.desirableWeight", o.DesirableWeight),
+		UndesirableWeight:   r.optional("spec.objective.undesirableWeight", o.UndesirableWeight),
+		Alpha:               r.optional("spec.objective.alpha", o.Alpha),
 		PrecomputeReference: o.PrecomputeReference,
+	}
+}
+
+func (r *renderer) simpo(s *v1alpha1.SimPOJob, c *runconfig.RunConfig) {
+	c.Method = runconfig.SimPO
+	c.Model.Source = r.source(v1alpha1.RoleModel, s.Spec.Model)
+	o := s.Spec.Objective
+	c.Objective = &runconfig.Objective{
+		Type:            o.Type,
+		Beta:            r.decimal("spec.objective.beta", o.Beta),
+		Gamma:           r.optional("spec.objective.gamma", o.Gamma),
+		GammaBetaRatio:  r.optional("spec.objective.gammaBetaRatio", o.GammaBetaRatio),
+		LengthNormalize: o.LengthNormalize,
+		Lambda:          r.optional("spec.objective.lambda", o.Lambda),
+		NLLReduction:    o.NLLReduction,
+		Delta:           r.optional("spec.objective.delta", o.Delta),
+		LengthExponent:  r.optional("spec.objective.lengthExponent", o.LengthExponent),
 	}
 }
 
@@ -85,21 +146,22 @@ func (r *renderer) common(stage v1alpha1.Stage) *runconfig.RunConfig {
 			MaxPromptLength: int(s.Data.MaxPromptLength),
 		},
 		Training: runconfig.Training{
-			Epochs:               r.decimal("spec.training.epochs", t.Epochs),
-			MaxSteps:             int(t.MaxSteps),
-			BatchSize:            int(t.BatchSize),
-			MicroBatchSize:       int(t.MicroBatchSize),
-			LearningRate:         r.decimal("spec.training.learningRate", t.LearningRate),
-			Schedule:             t.Schedule,
-			WarmupSteps:          int(t.WarmupSteps),
-			WarmupRatio:          r.decimal("spec.training.warmupRatio", t.WarmupRatio),
-			MinLearningRateRatio: r.decimal("spec.training.minLearningRateRatio", t.MinLearningRateRatio),
-			WeightDecay:          r.decimal("spec.training.weightDecay", t.WeightDecay),
-			Beta1:                r.decimal("spec.training.beta1", t.Beta1),
-			Beta2:                r.decimal("spec.training.beta2", t.Beta2),
-			Epsilon:              r.decimal("spec.training.epsilon", t.Epsilon),
-			MaxGradNorm:          r.decimal("spec.training.maxGradNorm", t.MaxGradNorm),
-			Precision:            t.Precision,
+			Epochs:                  r.decimal("spec.training.epochs", t.Epochs),
+			MaxSteps:                int(t.MaxSteps),
+			BatchSize:               int(t.BatchSize),
+			MicroBatchSize:          int(t.MicroBatchSize),
+			LearningRate:            r.decimal("spec.training.learningRate", t.LearningRate),
+			Schedule:                t.Schedule,
+			WarmupSteps:             int(t.WarmupSteps),
+			WarmupRatio:             r.decimal("spec.training.warmupRatio", t.WarmupRatio),
+			MinLearningRateRatio:    r.decimal("spec.training.minLearningRateRatio", t.MinLearningRateRatio),
+			WeightDecay:             r.decimal("spec.training.weightDecay", t.WeightDecay),
+			Beta1:                   r.decimal("spec.training.beta1", t.Beta1),
+			Beta2:                   r.decimal("spec.training.beta2", t.Beta2),
+			Epsilon:                 r.decimal("spec.training.epsilon", t.Epsilon),
+			MaxGradNorm:             r.decimal("spec.training.maxGradNorm", t.MaxGradNorm),
+			ActivationCheckpointing: t.ActivationCheckpointing,
+			Precision:               t.Precision,
 		},
 		Evaluation: runconfig.Evaluation{
 			EverySteps:   int(s.Evaluation.EverySteps),
@@ -124,6 +186,24 @@ func (r *renderer) source(role string, s v1alpha1.CheckpointSource) runconfig.So
 	}
 	r.fail("spec."+role+".from", fmt.Errorf("%s %q is not resolved", s.From.Kind, s.From.Name))
 	return runconfig.Source{}
+}
+
+// optionalSource is nil for an absent one.
+func (r *renderer) optionalSource(role string, s *v1alpha1.CheckpointSource) *runconfig.Source {
+	if s == nil {
+		return nil
+	}
+	source := r.source(role, *s)
+	return &source
+}
+
+// optional is nil for an absent decimal, which 0 is not.
+func (r *renderer) optional(field string, d v1alpha1.Decimal) *float64 {
+	if d == "" {
+		return nil
+	}
+	v := r.decimal(field, d)
+	return &v
 }
 
 // decimal is 0 for an absent one.

@@ -90,11 +90,22 @@ func allInputs(c *runconfig.RunConfig, resolved []v1alpha1.Input) []v1alpha1.Inp
 	if r := c.Reference; r != nil {
 		add(v1alpha1.RoleReference, r.URI, r.Digest)
 	}
-	for _, d := range c.Data.Train {
-		add(v1alpha1.RoleTrain, d.URI, d.Digest)
+	if p := c.PPO; p != nil {
+		add(v1alpha1.RoleRewardModel, p.RewardModel.URI, p.RewardModel.Digest)
+		if p.Value != nil {
+			add(v1alpha1.RoleValue, p.Value.URI, p.Value.Digest)
+		}
 	}
-	for _, d := range c.Data.Eval {
-		add(v1alpha1.RoleEval, d.URI, d.Digest)
+	for _, files := range []struct {
+		role string
+		list []runconfig.Dataset
+	}{
+		{v1alpha1.RoleTrain, c.Data.Train}, {v1alpha1.RoleEval, c.Data.Eval},
+		{v1alpha1.RoleDemonstrations, c.Data.Demonstrations}, {v1alpha1.RolePretraining, c.Data.Pretraining},
+	} {
+		for _, d := range files.list {
+			add(files.role, d.URI, d.Digest)
+		}
 	}
 	return list
 }

@@ -108,7 +108,9 @@ func outputs(t *testing.T, stage v1alpha1.Stage, resolved []v1alpha1.Input) []tx
 
 // What the trainer computes from the file it reads is what the operator named the folder by.
 func TestHashIsTheTrainers(t *testing.T) {
-	for _, file := range []string{"testdata/sft-init.txtar", "testdata/dpo-chain.txtar"} {
+	for _, file := range []string{
+		"testdata/sft-init.txtar", "testdata/rewardmodel-chain.txtar", "testdata/ppo-chain.txtar", "testdata/dpo-chain.txtar", "testdata/simpo-ablation.txtar",
+	} {
 		ar, err := txtar.ParseFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -160,6 +162,7 @@ func TestHash(t *testing.T) {
 		"upstream digest": {func(_ *v1alpha1.DPOJob, in []v1alpha1.Input) { in[0].Digest = "sha256:" + strings.Repeat("f", 64) }, false},
 		"upstream folder": {func(_ *v1alpha1.DPOJob, in []v1alpha1.Input) { in[0].URI = "pvc://elsewhere/x" }, true},
 		"micro-batch":     {func(j *v1alpha1.DPOJob, _ []v1alpha1.Input) { j.Spec.Training.MicroBatchSize = 1 }, true},
+		"recomputing":     {func(j *v1alpha1.DPOJob, _ []v1alpha1.Input) { j.Spec.Training.ActivationCheckpointing = true }, true},
 		"output":          {func(j *v1alpha1.DPOJob, _ []v1alpha1.Input) { j.Spec.Output.URI = "pvc://elsewhere" }, true},
 		"name":            {func(j *v1alpha1.DPOJob, _ []v1alpha1.Input) { j.Name = "other" }, true},
 		"node selector":   {func(j *v1alpha1.DPOJob, _ []v1alpha1.Input) { j.Spec.Pod.NodeSelector = map[string]string{"a": "b"} }, true},
@@ -167,6 +170,30 @@ func TestHash(t *testing.T) {
 		if got := hash(c.change); (got == base) != c.same {
 			t.Errorf("%s: hash same = %v, want %v", name, got == base, c.same)
 		}
+	}
+}
+
+// A PPOJob's hash follows each of its upstreams.
+func TestHashOfUpstreams(t *testing.T) {
+	ar, err := txtar.ParseFile("testdata/ppo-chain.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for changed := range 4 { // the last changes none
+		var resolved []v1alpha1.Input
+		stage, _ := parse(t, ar, &resolved)
+		if changed < len(resolved) {
+			resolved[changed].Digest = "sha256:" + strings.Repeat("f", 64)
+		}
+		run, err := NewRun(stage, resolved, settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, ok := seen[run.Hash]; ok {
+			t.Errorf("another digest of input %d and of input %d give one hash", before, changed)
+		}
+		seen[run.Hash] = changed
 	}
 }
 

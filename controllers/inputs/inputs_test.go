@@ -46,7 +46,22 @@ func TestGather(t *testing.T) {
 		"itself":          {dpo("b", "DPOJob/b", ""), nil, v1alpha1.ReasonReferenceCycle, "DPOJob b -> DPOJob b"},
 		"cycle of three":  {dpo("c", "DPOJob/b", ""), cluster{"DPOJob/b": dpo("b", "SFTJob/a", ""), "SFTJob/a": sft("a", "DPOJob/c")}, v1alpha1.ReasonReferenceCycle, "DPOJob c -> DPOJob b -> SFTJob a -> DPOJob c"},
 		"cycle elsewhere": {dpo("c", "DPOJob/a", ""), cluster{"DPOJob/b": dpo("b", "DPOJob/a", ""), "DPOJob/a": dpo("a", "DPOJob/b", "")}, v1alpha1.ReasonUpstreamNotReady, "not trained yet"},
-		"diamond":         {dpo("d", "SFTJob/a", "SFTJob/a"), cluster{"SFTJob/a": with(sft("a", ""), trained)}, "", ""},
+		"through a reward model": {
+			ppo("p", "SFTJob/a", "RewardModelJob/r"), cluster{"SFTJob/a": sft("a", "PPOJob/p"), "RewardModelJob/r": rm("r", "SFTJob/a")},
+			v1alpha1.ReasonReferenceCycle, "PPOJob p -> SFTJob a -> PPOJob p"},
+		"only through a reward model": {
+			ppo("p", "SFTJob/b", "RewardModelJob/r"),
+			cluster{"SFTJob/a": sft("a", "PPOJob/p"), "SFTJob/b": with(sft("b", ""), trained), "RewardModelJob/r": rm("r", "SFTJob/a")},
+			v1alpha1.ReasonReferenceCycle, "PPOJob p -> RewardModelJob r -> SFTJob a -> PPOJob p"},
+		"reward model of one SFTJob": {
+			ppo("p", "SFTJob/a", "RewardModelJob/r"), cluster{"SFTJob/a": with(sft("a", ""), trained), "RewardModelJob/r": with(rm("r", "SFTJob/a"), trained)}, "", ""},
+		"reward model not ready": {
+			ppo("p", "SFTJob/a", "RewardModelJob/r"), cluster{"SFTJob/a": with(sft("a", ""), trained), "RewardModelJob/r": rm("r", "SFTJob/a")},
+			v1alpha1.ReasonUpstreamNotReady, `spec.rewardModel.from: RewardModelJob "r" is not trained yet`},
+		"no value function": {
+			valued(ppo("p", "SFTJob/a", "RewardModelJob/r"), "RewardModelJob/v"), cluster{"SFTJob/a": with(sft("a", ""), trained), "RewardModelJob/r": with(rm("r", ""), trained)},
+			v1alpha1.ReasonUpstreamNotFound, `spec.value.from: there is no RewardModelJob "v"`},
+		"diamond": {dpo("d", "SFTJob/a", "SFTJob/a"), cluster{"SFTJob/a": with(sft("a", ""), trained)}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in, err := Gather(t.Context(), c.cluster, c.stage)
@@ -93,6 +108,8 @@ func (c cluster) Get(_ context.Context, key client.ObjectKey, obj client.Object,
 		s.DeepCopyInto(obj.(*v1alpha1.SFTJob))
 	case *v1alpha1.DPOJob:
 		s.DeepCopyInto(obj.(*v1alpha1.DPOJob))
+	case *v1alpha1.RewardModelJob:
+		s.DeepCopyInto(obj.(*v1alpha1.RewardModelJob))
 	default:
 		return apierrors.NewNotFound(schema.GroupResource{}, name)
 	}
@@ -121,6 +138,23 @@ func dpo(name, model, reference string) *v1alpha1.DPOJob {
 	if reference != "" {
 		j.Spec.Reference = &v1alpha1.CheckpointSource{From: ref(reference)}
 	}
+	return j
+}
+
+func rm(name, model string) *v1alpha1.RewardModelJob {
+	j := &v1alpha1.RewardModelJob{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	j.Spec.Model.From = ref(model)
+	return j
+}
+
+func ppo(name, model, rewardModel string) *v1alpha1.PPOJob {
+	j := &v1alpha1.PPOJob{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	j.Spec.Model.From, j.Spec.RewardModel.From = ref(model), ref(rewardModel)
+	return j
+}
+
+func valued(j *v1alpha1.PPOJob, value string) *v1alpha1.PPOJob {
+	j.Spec.Value = &v1alpha1.CheckpointSource{From: ref(value)}
 	return j
 }
 
