@@ -193,6 +193,8 @@ func TestValidation(t *testing.T) {
 		{validPPO, "spec.ppo.stopKL", `"0"`, []string{"spec.ppo.stopKL", "greater than 0"}},
 		{validPPO, "spec.ppo.emaDecay", `"1"`, []string{"spec.ppo.emaDecay", "less than 1"}},
 		{validPPO, "spec.ppo.innerEpochs", `0`, []string{"spec.ppo.innerEpochs", "1"}},
+		{validPPO, "spec.ppo.maxNewTokens", `512`, []string{"spec.ppo.maxNewTokens", "must leave room for a prompt"}},
+		{validPPO, "spec.data.maxLength", `64`, []string{"spec.ppo.maxNewTokens", "64 if not set"}},
 		{validPPO, "spec.ppo.maxNewTokens", `0`, []string{"spec.ppo.maxNewTokens", "1"}},
 		{validPPO, "spec.objective", `{}`, []string{"unknown field", "objective"}},
 

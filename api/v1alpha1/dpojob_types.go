@@ -57,6 +57,7 @@ type DPOJobSpec struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.desirableWeight) || self.type == 'KTO'",fieldPath=".desirableWeight",message="desirableWeight goes with KTO only"
 // +kubebuilder:validation:XValidation:rule="!has(self.undesirableWeight) || self.type == 'KTO'",fieldPath=".undesirableWeight",message="undesirableWeight goes with KTO only"
 // +kubebuilder:validation:XValidation:rule="!has(self.alpha) || self.type == 'RDPO'",fieldPath=".alpha",message="alpha goes with RDPO only"
+// +kubebuilder:validation:XValidation:rule="!has(self.precomputeReference) || !self.precomputeReference || self.type != 'KTO'",fieldPath=".precomputeReference",message="precomputeReference goes with DPO, CDPO, Robust, IPO and RDPO only"
 type DPOObjective struct {
 	// Type: DPO (arXiv:2305.18290, equation 7), CDPO (with label smoothing, its appendix), Robust
 	// (arXiv:2403.00409), IPO (arXiv:2310.12036), KTO (arXiv:2402.01306), RDPO (arXiv:2403.19159).
