@@ -20,19 +20,24 @@ func dataset() map[string][]byte {
 		w := strings.Fields(words)
 		return w[r.IntN(len(w))]
 	}
-	var demonstrations, preferences bytes.Buffer
+	var demonstrations, preferences, rankings, prompts bytes.Buffer
 	for range 320 {
 		animal, sound, _ := strings.Cut(pick("cat-meow dog-woof cow-moo duck-quack sheep-baa frog-croak"), "-")
 		prompt := "This " + pick("morning noon evening night") + " the " + pick("old young happy sleepy hungry") + " " + animal + " says"
 		write(&demonstrations, map[string]string{"prompt": prompt, "completion": " " + sound + pick(". . !")})
 		write(&preferences, map[string]string{"prompt": prompt, "chosen": " " + sound + "!", "rejected": " " + sound + "."})
+		write(&rankings, map[string]any{"prompt": prompt, "responses": []string{" " + sound + ".", " nothing.", " " + sound + "!", " " + sound}, "ranks": []int{2, 3, 1, 3}})
+		write(&prompts, map[string]string{"prompt": prompt})
 	}
-	return map[string][]byte{"sft.jsonl": demonstrations.Bytes(), "dpo.jsonl": preferences.Bytes()}
+	return map[string][]byte{
+		"sft.jsonl": demonstrations.Bytes(), "dpo.jsonl": preferences.Bytes(),
+		"ranked.jsonl": rankings.Bytes(), "prompts.jsonl": prompts.Bytes(),
+	}
 }
 
-func write(b *bytes.Buffer, record map[string]string) {
+func write(b *bytes.Buffer, record any) {
 	if err := json.NewEncoder(b).Encode(record); err != nil {
-		panic(err) // strings always have a JSON form
+		panic(err) // such maps always have a JSON form
 	}
 }
 

@@ -149,6 +149,9 @@ func (s *space) job(kind v1alpha1.StageKind, name string) *batchv1.Job {
 }
 
 func jobName(kind v1alpha1.StageKind, stage string) string {
+	if kind == v1alpha1.RewardModelJobKind {
+		return stage + "-rm"
+	}
 	return stage + "-" + strings.ToLower(strings.TrimSuffix(string(kind), "Job"))
 }
 
