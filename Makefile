@@ -22,7 +22,7 @@ GO_SOURCES := $(shell git ls-files -co --exclude-standard '*.go' '*.cpp' '*.h' g
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: images ## SFT, then DPO, on a real Kubernetes (KEEP=1 keeps it; DATA=, BASE= take your own files)
+demo: images ## SFT -> RM -> PPO, DPO and SimPO on a real Kubernetes (DEMO=quick: SFT, DPO; KEEP=1, DATA=, BASE=)
 	@go run ./hack/demo
 
 test: deps $(LOCALCLUSTER) ## Unit tests, and the operator against a real API server

@@ -127,7 +127,7 @@ func (d *demo) cleanUp(ctx context.Context) error {
 	defer cancel()
 	switch {
 	case d.keep && d.kubectl != nil:
-		d.console.printf("\nThe cluster is kept. To look around, and to end it:\n  export KUBECONFIG=%s\n  %s --namespace=%s get sftjobs,dpojobs\n", d.kubeconfig, strings.Join(d.kubectl, " "), d.namespace)
+		d.console.printf("\nThe cluster is kept. To look around, and to end it:\n  export KUBECONFIG=%s\n  %s --namespace=%s get alignment\n", d.kubeconfig, strings.Join(d.kubectl, " "), d.namespace)
 		if d.kubectl[0] == d.localcluster {
 			d.console.printf("  %s down\n", d.localcluster)
 		}

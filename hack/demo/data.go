@@ -26,8 +26,14 @@ var manifests embed.FS
 // heldOut is the fraction of the examples that no stage trains on.
 const heldOut = 0.05
 
-// datasetFiles are what the two manifests read.
-var datasetFiles = []string{corpus.SFTTrain, corpus.SFTEval, corpus.DPOTrain, corpus.DPOEval}
+// datasetFiles are what the manifests read, and, where a folder of the user's may lack a file, the one that
+// is taken for it: preferences can be ranked, and have prompts.
+var datasetFiles = []struct{ name, otherwise string }{
+	{corpus.SFTTrain, ""}, {corpus.SFTEval, ""},
+	{corpus.DPOTrain, ""}, {corpus.DPOEval, ""},
+	{corpus.RMTrain, corpus.DPOTrain}, {corpus.RMEval, corpus.DPOEval},
+	{corpus.PPOTrain, corpus.DPOTrain}, {corpus.PPOEval, corpus.DPOEval},
+}
 
 // prepareData fills the run's data folder: from the Go toolchain, or from the user's files.
 func (d *demo) prepareData() error {
@@ -65,22 +71,22 @@ func (d *demo) makeCorpus() error {
 		return err
 	}
 	set := corpus.Make(declarations, heldOut, d.seed)
-	d.console.printf("    %d declarations: %d + %d demonstrations and %d + %d preferences (training + held out)\n",
+	d.console.printf("    %d declarations: %d + %d demonstrations, %d + %d preferences and as many rankings (training + held out)\n",
 		len(declarations), len(set.SFTTrain), len(set.SFTEval), len(set.DPOTrain), len(set.DPOEval))
 	return set.Write(d.path("data"), license)
 }
 
-// copyFolder takes the four files, unpacked when they are .gz.
+// copyFolder takes the files, unpacked when they are .gz.
 func (d *demo) copyFolder() error {
-	for _, name := range datasetFiles {
-		in, err := open(filepath.Join(d.data, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			in, err = open(filepath.Join(d.data, name+".gz"))
+	for _, f := range datasetFiles {
+		in, err := d.openOwn(f.name)
+		if errors.Is(err, fs.ErrNotExist) && f.otherwise != "" {
+			in, err = d.openOwn(f.otherwise)
 		}
 		if err != nil {
 			return err
 		}
-		err = writeFile(d.path("data", name), in)
+		err = writeFile(d.path("data", f.name), in)
 		if err := errors.Join(err, in.Close()); err != nil {
 			return err
 		}
@@ -88,8 +94,17 @@ func (d *demo) copyFolder() error {
 	return nil
 }
 
-// splitFile takes one file of preferences for both stages: of a pair, the SFTJob learns the chosen
-// response. Equal lines are on one side.
+// openOwn opens a file of the user's folder, or the same with .gz.
+func (d *demo) openOwn(name string) (io.ReadCloser, error) {
+	in, err := open(filepath.Join(d.data, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return open(filepath.Join(d.data, name+".gz"))
+	}
+	return in, err
+}
+
+// splitFile takes one file of preferences for all stages: of a pair, the SFTJob learns the chosen response,
+// the PPOJob takes the prompt. Equal lines are on one side.
 func (d *demo) splitFile() error {
 	in, err := open(d.data)
 	if err != nil {
@@ -119,8 +134,8 @@ func (d *demo) splitFile() error {
 	if train.Len() == 0 || eval.Len() == 0 {
 		return fmt.Errorf("%s: has too few lines to hold some out", d.data)
 	}
-	for i, name := range datasetFiles {
-		if err := os.WriteFile(d.path("data", name), []*bytes.Buffer{&train, &eval}[i%2].Bytes(), 0o644); err != nil {
+	for i, f := range datasetFiles {
+		if err := os.WriteFile(d.path("data", f.name), []*bytes.Buffer{&train, &eval}[i%2].Bytes(), 0o644); err != nil {
 			return err
 		}
 	}

@@ -1,5 +1,6 @@
 // Command demo takes the whole way once, on a real Kubernetes: it brings a cluster up, installs the
-// operator, applies a DPOJob and then the SFTJob that it waits for, and says what came of it.
+// operator, applies all kinds of stages at once, and compares what came of them: InstructGPT's three steps
+// (SFT, reward model, PPO), DPO and SimPO.
 //
 // It exits with an error when a stage fails, or learns less than it should.
 package main
@@ -25,7 +26,8 @@ type options struct {
 	localcluster                string
 	operatorImage, trainerImage string
 	archives                    []string // of both images, for the local cluster
-	sftSteps, dpoSteps          int
+	quick                       bool
+	maxSteps                    int
 	seed                        uint64
 	timeout                     time.Duration
 }
@@ -33,15 +35,15 @@ type options struct {
 func main() {
 	var o options
 	archives := flag.String("archives", "out/operator.tar,out/trainer.tar", "both images' archives, for the local cluster")
-	flag.StringVar(&o.data, "data", os.Getenv("DATA"), "your own data: a .jsonl or .jsonl.gz file of preferences, or a folder with sft-train, sft-eval, dpo-train and dpo-eval (DATA)")
+	flag.StringVar(&o.data, "data", os.Getenv("DATA"), "your own data: a .jsonl or .jsonl.gz file of preferences, or a folder with sft-train, sft-eval, dpo-train and dpo-eval, and rm-train, ... or ppo-train, ... if they differ (DATA)")
 	flag.StringVar(&o.base, "base", os.Getenv("BASE"), "a Hugging Face folder to start from, instead of random weights (BASE)")
 	flag.BoolVar(&o.keep, "keep", os.Getenv("KEEP") != "" && os.Getenv("KEEP") != "0", "leave the cluster up at the end (KEEP)")
 	flag.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "use this cluster, which can pull both images, instead of a local one (KUBECONFIG)")
 	flag.StringVar(&o.localcluster, "localcluster", "bin/localcluster", "the program that makes a local cluster")
 	flag.StringVar(&o.operatorImage, "operator-image", env("OPERATOR_IMAGE", "localhost/alignment-operator:dev"), "(OPERATOR_IMAGE)")
 	flag.StringVar(&o.trainerImage, "trainer-image", env("TRAINER_IMAGE", "localhost/alignment-trainer:dev"), "(TRAINER_IMAGE)")
-	flag.IntVar(&o.sftSteps, "sft-steps", 0, "train the SFTJob for fewer or more steps than its manifest says")
-	flag.IntVar(&o.dpoSteps, "dpo-steps", 0, "train the DPOJob for fewer or more steps than its manifest says")
+	flag.BoolVar(&o.quick, "quick", os.Getenv("DEMO") == "quick", "SFT and DPO alone (DEMO=quick)")
+	flag.IntVar(&o.maxSteps, "max-steps", 0, "train no stage for more steps than this, to try the demo itself")
 	flag.Uint64Var(&o.seed, "seed", 1, "of the data's split and order")
 	flag.DurationVar(&o.timeout, "timeout", 30*time.Minute, "give up after this long")
 	flag.Parse()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,7 +17,21 @@ import (
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
 )
 
-// stageName is the name of both resources in their manifests.
+// pipeline are the stages, each after those that it waits for. kubectl applies them by their files'
+// names, in which the SFTJob that all wait for comes last but one.
+var pipeline = []struct {
+	kind   v1alpha1.StageKind
+	policy bool // answers prompts: is compared with the others
+	quick  bool // is there with DEMO=quick
+}{
+	{v1alpha1.SFTJobKind, true, true},
+	{v1alpha1.RewardModelJobKind, false, false},
+	{v1alpha1.PPOJobKind, true, false},
+	{v1alpha1.DPOJobKind, true, true},
+	{v1alpha1.SimPOJobKind, true, false},
+}
+
+// stageName is the name of all resources in their manifests.
 const stageName = "go-comments"
 
 const (
@@ -24,35 +39,62 @@ const (
 	maxOutage    = 30 * time.Second // of the API server
 )
 
-// train applies the DPOJob, which has to wait, and then the SFTJob, and follows both to their end.
+// train applies all stages at once, in an order in which most have to wait, and follows them to their end.
 func (d *demo) train(ctx context.Context) error {
-	dpo := &v1alpha1.DPOJob{}
-	if err := readManifest("dpojob.yaml", dpo); err != nil {
+	stages, err := d.readStages()
+	if err != nil {
 		return err
 	}
-	setSteps(&dpo.Spec.StageSpec, d.dpoSteps)
-	sft := &v1alpha1.SFTJob{}
-	if err := readManifest("sftjob.yaml", sft); err != nil {
-		return err
-	}
-	setSteps(&sft.Spec.StageSpec, d.sftSteps)
-	if d.base != "" {
-		sft.Spec.Model = v1alpha1.InitialModel{URI: "pvc://demo/base"}
-	}
-	err := d.console.step("DPOJob first, then the SFTJob that it waits for", func() error {
-		if err := d.apply(ctx, dpo, "dpojob.yaml"); err != nil {
+	dir := d.path("stages")
+	err = d.console.step(fmt.Sprintf("%d stages, applied at once: most have to wait for others", len(stages)), func() error {
+		for _, s := range stages {
+			if err := writeManifest(filepath.Join(dir, fileOf(s.StageKind())), s); err != nil {
+				return err
+			}
+		}
+		said, err := d.runKubectl(ctx, nil, "--namespace="+d.namespace, "apply", "--filename="+dir)
+		if err != nil {
 			return err
 		}
-		return d.apply(ctx, sft, "sftjob.yaml")
+		d.console.printf("    kubectl apply --filename=%s\n    %s\n", dir, strings.ReplaceAll(strings.TrimSpace(string(said)), "\n", "\n    "))
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return d.console.step("Training", func() error { return d.follow(ctx, sft, dpo) })
+	return d.console.step("Training", func() error { return d.follow(ctx, stages) })
 }
 
-func readManifest(name string, into v1alpha1.Stage) error {
-	b, err := manifests.ReadFile("manifests/" + name)
+// readStages reads this run's manifests and makes the changes that its flags ask for.
+func (d *demo) readStages() (stages []v1alpha1.Stage, err error) {
+	for _, p := range pipeline {
+		if d.quick && !p.quick {
+			continue
+		}
+		s := v1alpha1.NewStage(p.kind)
+		if err := readManifest(s); err != nil {
+			return nil, err
+		}
+		if sft, ok := s.(*v1alpha1.SFTJob); ok && d.base != "" {
+			sft.Spec.Model = v1alpha1.InitialModel{URI: "pvc://demo/base"}
+		}
+		if t := &s.StageSpec().Training; d.maxSteps > 0 {
+			t.MaxSteps = min(t.MaxSteps, int32(d.maxSteps))
+		}
+		stages = append(stages, s)
+	}
+	return stages, nil
+}
+
+// fileOf is the name of a kind's manifest.
+func fileOf(kind v1alpha1.StageKind) string { return strings.ToLower(string(kind)) + ".yaml" }
+
+// short is a kind without "Job".
+func short(kind v1alpha1.StageKind) string { return strings.TrimSuffix(string(kind), "Job") }
+
+func readManifest(into v1alpha1.Stage) error {
+	name := fileOf(into.StageKind())
+	b, err := manifests.ReadFile("manifests/stages/" + name)
 	if err != nil {
 		return err
 	}
@@ -62,31 +104,19 @@ func readManifest(name string, into v1alpha1.Stage) error {
 	return nil
 }
 
-func setSteps(s *v1alpha1.StageSpec, steps int) {
-	if steps > 0 {
-		s.Training.Epochs, s.Training.MaxSteps = "", int32(steps)
-	}
-}
-
-// apply writes a stage's manifest to the run's folder and applies it as a user would.
-func (d *demo) apply(ctx context.Context, stage v1alpha1.Stage, file string) error {
+func writeManifest(path string, stage v1alpha1.Stage) error {
 	b, err := yaml.Marshal(stage)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(d.path(file), b, 0o644); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	said, err := d.runKubectl(ctx, nil, "--namespace="+d.namespace, "apply", "--filename="+d.path(file))
-	if err != nil {
-		return err
-	}
-	d.console.printf("    kubectl apply --filename=%s: %s", d.path(file), said)
-	return nil
+	return os.WriteFile(path, b, 0o644)
 }
 
 // follow shows the stages' progress until all have succeeded or one cannot.
-func (d *demo) follow(ctx context.Context, stages ...v1alpha1.Stage) error {
+func (d *demo) follow(ctx context.Context, stages []v1alpha1.Stage) error {
 	phases := make([]v1alpha1.Phase, len(stages))
 	reached := time.Now() // the API server
 	for {
@@ -133,28 +163,22 @@ func readiness(status *v1alpha1.StageStatus) string {
 	return "no word of the operator yet"
 }
 
-// summary is a stage in a few words: "SFTJob 120/600, loss 4.91, 9800 tokens/s, 2m10s left".
+// summary is a stage in a few words: "SFT 120/600 loss 4.91 2m10s".
 func summary(s v1alpha1.Stage) string {
-	status := s.StageStatus()
-	text := string(s.StageKind()) + " "
-	p := status.Progress
+	status, p := s.StageStatus(), s.StageStatus().Progress
+	text := short(s.StageKind())
 	if status.Phase != v1alpha1.PhaseRunning || p == nil {
-		return text + strings.ToLower(string(status.Phase))
+		return text + " " + strings.ToLower(string(status.Phase))
 	}
-	if p.Phase != "Training" {
-		text += strings.ToLower(p.Phase) + " "
-	}
-	text += fmt.Sprintf("%d/%d", p.Step, p.TotalSteps)
-	for _, m := range []struct{ name, label string }{{"loss", "loss"}, {"eval_loss", "held out"}, {"rewards/accuracies", "accuracy"}} {
+	text += fmt.Sprintf(" %d/%d", p.Step, p.TotalSteps)
+	for _, m := range []struct{ name, label string }{{"objective/scores", "reward"}, {"rewards/accuracies", "accuracy"}, {"loss", "loss"}} {
 		if v := status.Metrics[m.name]; v != "" {
-			text += ", " + m.label + " " + v
+			text += " " + m.label + " " + v
+			break
 		}
 	}
-	if p.TokensPerSecond > 0 {
-		text += fmt.Sprintf(", %d tokens/s", p.TokensPerSecond)
-	}
 	if p.ETA != "" {
-		text += ", " + p.ETA + " left"
+		text += " " + p.ETA
 	}
 	return text
 }
