@@ -92,7 +92,8 @@ func line(p runconfig.Progress) string {
 func figures(p runconfig.Progress) []string {
 	var parts []string
 	for _, m := range []struct{ name, label string }{
-		{"loss", "loss"}, {"eval_loss", "eval loss"}, {"rewards/accuracies", "accuracy"}, {"rewards/margins", "margin"}, {"kl", "KL"},
+		{"loss", "loss"}, {"eval_loss", "eval loss"}, {"rewards/accuracies", "accuracy"}, {"rewards/margins", "margin"},
+		{"objective/scores", "reward"}, {"objective/kl", "KL"}, {"kl", "held-out KL"},
 	} {
 		if v, ok := p.Metrics[m.name]; ok {
 			parts = append(parts, fmt.Sprintf("%s %.4g", m.label, v))

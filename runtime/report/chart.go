@@ -55,7 +55,7 @@ type tick struct {
 type point struct{ x, y float64 }
 
 // order is which metrics come first; the others follow by name.
-var order = []string{"loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "kl", "logps/chosen", "logps/rejected", "entropy", "accuracy", "grad_norm", "learning_rate"}
+var order = []string{"loss", "objective/scores", "objective/kl", "objective/rlhf_reward", "ptx_loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "kl", "logps/chosen", "logps/rejected", "entropy", "accuracy", "grad_norm", "learning_rate"}
 
 // compareMetrics sorts by order, then by name, each with its held-out twin behind it.
 func compareMetrics(a, b string) int {
@@ -74,6 +74,9 @@ func base(name string) string { return strings.TrimPrefix(name, "eval_") }
 // group is the chart a metric belongs to.
 func group(name string) string {
 	name = base(name)
+	if strings.HasPrefix(name, calibration) {
+		return strings.TrimSuffix(calibration, "/")
+	}
 	for _, suffix := range []string{"/chosen", "/rejected"} {
 		if g, ok := strings.CutSuffix(name, suffix); ok {
 			return g
@@ -82,8 +85,14 @@ func group(name string) string {
 	return name
 }
 
+// calibration metrics are of bins of a probability, one curve each.
+const calibration = "calibration/"
+
 // label is what tells a curve from the others of its chart.
 func label(name string) string {
+	if bin, ok := strings.CutPrefix(base(name), calibration); ok {
+		return bin
+	}
 	set, rest := "training", base(name)
 	if rest != name {
 		set = "held-out"

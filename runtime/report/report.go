@@ -70,7 +70,8 @@ func facts(r Report) []fact {
 	var fs []fact
 	lines := table(r)
 	for _, f := range []struct{ metric, label string }{
-		{"eval_loss", "Held-out loss"}, {"eval_rewards/accuracies", "Reward accuracy"}, {"eval_rewards/margins", "Reward margin"}, {"kl", "KL"},
+		{"eval_loss", "Held-out loss"}, {"eval_rewards/accuracies", "Reward accuracy"}, {"eval_rewards/margins", "Reward margin"},
+		{"eval_objective/scores", "Reward"}, {"kl", "KL"}, {"eval_completions/mean_length", "Response length"},
 	} {
 		i := slices.IndexFunc(lines, func(l line) bool { return l.Name == f.metric })
 		if i < 0 {
@@ -90,6 +91,9 @@ func facts(r Report) []fact {
 		if r.Result.Tokens > 0 {
 			fs = append(fs, fact{"Tokens/s", count(int64(float64(r.Result.Tokens) / s)), count(r.Result.Tokens) + " in all"})
 		}
+	}
+	if n := r.Result.PeakMemoryBytes; n > 0 {
+		fs = append(fs, fact{"Peak memory", fmt.Sprintf("%d MiB", n>>20), "of tensors"})
 	}
 	return fs
 }
