@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -367,21 +368,30 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// Each sample is admitted as it is, with no field that the API does not know.
+// Each sample, and each page's example, is admitted as it is, with no field that the API does not know.
 func TestSamples(t *testing.T) {
 	ns := namespace(t)
-	files, err := filepath.Glob(filepath.Join("..", "config", "samples", "*job.yaml"))
-	if err != nil || len(files) != len(v1alpha1.StageKinds) {
-		t.Fatalf("samples: %v, %v", files, err)
+	samples, err := filepath.Glob(filepath.Join("..", "config", "samples", "*job.yaml"))
+	if err != nil || len(samples) != len(v1alpha1.StageKinds) {
+		t.Fatalf("samples: %v, %v", samples, err)
 	}
-	for _, f := range files {
+	pages, err := filepath.Glob(filepath.Join("..", "docs", "*job.md"))
+	if err != nil || len(pages) != len(v1alpha1.StageKinds) {
+		t.Fatalf("pages: %v, %v", pages, err)
+	}
+	for _, f := range slices.Concat(samples, pages) {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
+		if strings.HasSuffix(f, ".md") {
+			_, example, _ := strings.Cut(string(b), "```yaml\n")
+			example, _, _ = strings.Cut(example, "```\n")
+			b = []byte(example)
+		}
 		obj := &unstructured.Unstructured{}
 		if err := sigsyaml.UnmarshalStrict(b, &obj.Object); err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", f, err)
 		}
 		obj.SetNamespace(ns)
 		if err := admin.Create(t.Context(), obj, client.DryRunAll, client.FieldValidation("Strict")); err != nil {
