@@ -42,7 +42,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(trainCommand(), generateCommand(), evaluateCommand(), tokenizerCommand(), dataCommand())
+	root.AddCommand(trainCommand(), generateCommand(), evaluateCommand(), tokenizerCommand(), dataCommand(), objectiveCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		var code exitCode
 		if errors.As(err, &code) {
