@@ -126,7 +126,7 @@ func readResult(pod *corev1.Pod) runconfig.Result {
 	if r.Reason == "" && t.Reason != "Error" && reasonPattern.MatchString(t.Reason) {
 		r.Reason = t.Reason // OOMKilled
 	}
-	if r.Message == "" {
+	if r.Message == "" && r.ExitCode != runconfig.ExitDone {
 		r.Message = "the trainer ended with exit code " + strconv.Itoa(r.ExitCode)
 		if t.Signal != 0 {
 			r.Message = "the trainer was ended by signal " + strconv.Itoa(int(t.Signal))

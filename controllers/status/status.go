@@ -207,6 +207,9 @@ func (n *next) complete() {
 	if r.Adopted {
 		reason, message = v1alpha1.ReasonAdopted, "a checkpoint of the same run was already published, and is adopted"
 	}
+	if r.Message != "" { // a run that stopped early, in good order
+		message += "; " + r.Message
+	}
 	n.Phase = v1alpha1.PhaseSucceeded
 	n.set(v1alpha1.ConditionTrained, true, reason, message)
 	n.set(v1alpha1.ConditionReady, true, reason, message)

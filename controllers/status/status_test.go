@@ -64,6 +64,9 @@ func TestNext(t *testing.T) {
 		"adopted": {
 			Observed{Job: job(batchv1.JobComplete), Pods: pods(ended(0, strings.Replace(goodOK, "{", `{"adopted":true,`, 1)))},
 			v1alpha1.PhaseSucceeded, v1alpha1.ReasonAdopted, "adopted"},
+		"succeeded, stopped early": {
+			Observed{Job: job(batchv1.JobComplete), Pods: pods(ended(0, strings.Replace(goodOK, "{", `{"message":"stopped early: 9 nats from the reference",`, 1)))},
+			v1alpha1.PhaseSucceeded, v1alpha1.ReasonSucceeded, "is published; stopped early: 9 nats"},
 		"complete, result of another run": {
 			Observed{Job: job(batchv1.JobComplete), Pods: pods(ended(0, strings.ReplaceAll(goodOK, hash, "other")))},
 			v1alpha1.PhaseFailed, v1alpha1.ReasonResultUnreadable, "another run"},
