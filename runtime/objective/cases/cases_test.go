@@ -308,6 +308,9 @@ func TestErrorsNameLineAndField(t *testing.T) {
 		if wrong.Line != 3 || wrong.Field != c.field {
 			t.Errorf("%s: got line %d, field %q, want line 3, %q (%v)", c.line, wrong.Line, wrong.Field, c.field, err)
 		}
+		if strings.Contains(c.line, "NaN") != strings.Contains(wrong.Message, "got NaN, want a finite number") {
+			t.Errorf("%s: %v does not tell of NaN", c.line, err)
+		}
 		if n := strings.Count(out.String(), "\n"); n != 1 {
 			t.Errorf("%s: %d results, want the one before the error", c.line, n)
 		}

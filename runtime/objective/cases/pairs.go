@@ -108,8 +108,8 @@ func pairLossOf(name string, p *object, kl float64) (loss pairLoss, needsReferen
 			p.fail("gammaBetaRatio", "set one of gamma and gammaBetaRatio")
 		}
 		c.Gamma = p.orMore("gamma", 1)
-		if p.has("gammaBetaRatio") {
-			c.Gamma = p.orMore("gammaBetaRatio", 0) * c.Beta
+		if ratio := p.orMore("gammaBetaRatio", 0); p.has("gammaBetaRatio") {
+			c.Gamma = ratio * c.Beta
 		}
 		return func(policy, _ logps, n lengths) result { return objective.SimPO(policy, n, c) }, false
 	case "CPO":

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 )
 
 // mostDepth bounds the nesting of a case: an object of an object of a list of lists.
@@ -15,7 +16,7 @@ const mostDepth = 6
 // field, what Python writes for NaN included, and so that neither null nor a field given twice passes for
 // a number.
 func parse(line []byte) (*object, error) {
-	p := parser{json.NewDecoder(bytes.NewReader(line))}
+	p := parser{json.NewDecoder(bytes.NewReader(line)), line}
 	p.UseNumber()
 	v, err := p.value("", 0)
 	if err != nil {
@@ -31,7 +32,13 @@ func parse(line []byte) (*object, error) {
 	return &object{values: values, wrong: &fault{}}, nil
 }
 
-type parser struct{ *json.Decoder }
+type parser struct {
+	*json.Decoder
+	line []byte
+}
+
+// notFinite is how Python and JavaScript print what JSON cannot say.
+var notFinite = regexp.MustCompile(`^[\s,:]*(NaN|[+-]?Infinity)\b`)
 
 // value is a map[string]any, a []any, a json.Number, a string, a bool or nil.
 func (p parser) value(path string, depth int) (any, error) {
@@ -81,6 +88,9 @@ func (p parser) next(path string) (json.Token, error) {
 		return nil, &Error{Field: path, Message: "the line ends too early"}
 	}
 	if err != nil {
+		if m := notFinite.FindSubmatch(p.line[p.InputOffset():]); m != nil {
+			return nil, &Error{Field: path, Message: fmt.Sprintf("got %s, want a finite number", m[1])}
+		}
 		return nil, &Error{Field: path, Message: err.Error()}
 	}
 	return token, nil
