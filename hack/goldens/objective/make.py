@@ -203,6 +203,7 @@ def of_scores(loss, case, dtype):
 
 
 def of_rollouts(_, case, dtype):
+    torch.set_default_dtype(dtype)  # masked_var divides two integers: else its n / (n - 1) is float32 in float64 too
     p = case["params"]
     logps, old_logps, ref_logps, values, old_values = (
         [leaf(x, dtype) for x in case[k]] for k in ("logps", "oldLogps", "refLogps", "values", "oldValues"))
