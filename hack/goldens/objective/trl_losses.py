@@ -44,7 +44,8 @@ def odds_ratio(weight, policy):
 def reward(better, worse):
     """The mean over pairs of scores."""
     t = bare(RewardTrainer, args=SimpleNamespace(center_rewards_coefficient=None))
-    inputs = dict(input_ids_chosen=better, attention_mask_chosen=None, input_ids_rejected=worse, attention_mask_rejected=None)
+    inputs = dict(input_ids_chosen=better, input_ids_rejected=worse, attention_mask_chosen=None,
+                  attention_mask_rejected=None)
     return t.compute_loss(lambda input_ids, **_: {"logits": input_ids}, inputs)
 
 
@@ -78,4 +79,4 @@ def ppo(args, lengths, logps, old_logps, ref_logps, values, old_values, scores, 
     v |= dict(vpred=values, new_logprobs=logps, mb_logprobs=old_logps, mb_values=old_values, mb_return=v["returns"],
               mb_advantage=v["advantages"])
     exec(CLIPPED, v)
-    return SimpleNamespace(**{k: v[k] for k in ("rewards", "advantages", "returns", "pg_loss", "vf_loss", "vf_clipfrac", "ratio")})
+    return SimpleNamespace(**{k: v[k] for k in ("rewards", "advantages", "returns", "pg_loss", "vf_loss")})
