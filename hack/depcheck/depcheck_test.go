@@ -34,7 +34,7 @@ var rules = []struct {
 	{"controllers", []string{"api/", "controllers"}, nil, "the operator builds without cgo and talks to the trainer through the contract alone"},
 	{"images/operator", []string{"api/", "controllers"}, nil, "the operator builds without cgo and talks to the trainer through the contract alone"},
 	{"runtime", []string{"api/runconfig", "runtime/"}, []string{"k8s.io/", "sigs.k8s.io/"}, "the trainer knows nothing of Kubernetes"},
-	{"runtime/objective", []string{"runtime/tensor"}, nil, "an objective is a pure function of tensors"},
+	{"runtime/objective", []string{"runtime/objective", "runtime/tensor"}, nil, "an objective is a pure function of tensors"},
 	{"runtime/tensor", []string{"runtime/tensor"}, nil, "everything else builds on it"},
 	{"runtime/tokenizer", []string{}, nil, "it is pure Go, to be used without libtorch"},
 	{"runtime/data", []string{"api/runconfig", "runtime/tokenizer"}, nil, "it is pure Go, to be used without libtorch"},

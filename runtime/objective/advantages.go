@@ -15,7 +15,7 @@ func TokenRewards(scores []float64, logps, refLogps [][]float64, klCoefficient f
 	for i := range logps {
 		rewards[i] = make([]float64, len(logps[i]))
 		for t := range logps[i] {
-			rewards[i][t] = -klCoefficient * (logps[i][t] - refLogps[i][t])
+			rewards[i][t] = klCoefficient * (refLogps[i][t] - logps[i][t])
 		}
 		if n := len(rewards[i]); n > 0 {
 			rewards[i][n-1] += scores[i]
