@@ -230,6 +230,9 @@ type Training struct {
 	Epsilon float64 `yaml:"epsilon"`
 	// MaxGradNorm clips the global gradient norm; 0 does not.
 	MaxGradNorm float64 `yaml:"maxGradNorm,omitempty"`
+	// FreezeLayers keeps the embedding and the first layers as they are. PPO's reference then shares
+	// them with the policy, and its value function with the reward model.
+	FreezeLayers int `yaml:"freezeLayers,omitempty"`
 	// ActivationCheckpointing recomputes each layer in the backward pass instead of keeping its
 	// activations. It changes memory and speed, not the result.
 	ActivationCheckpointing bool `yaml:"activationCheckpointing,omitempty"`

@@ -169,6 +169,7 @@ func (c *RunConfig) checkTraining(p *checker) {
 	p.that(t.MaxSteps > 0 || (t.Epochs > 0 && !math.IsInf(t.Epochs, 0)), "training.epochs", "got %g, want a positive number", t.Epochs)
 	p.count(t.BatchSize, 1, "training.batchSize")
 	p.that(t.MicroBatchSize >= 1 && t.BatchSize%max(t.MicroBatchSize, 1) == 0, "training.microBatchSize", "got %d, which does not divide batchSize %d", t.MicroBatchSize, t.BatchSize)
+	p.count(t.FreezeLayers, 0, "training.freezeLayers")
 	p.positive(t.LearningRate, "training.learningRate")
 	p.oneOf(t.Schedule, "training.schedule", "cosine", "linear", "constant")
 	p.count(t.WarmupSteps, 0, "training.warmupSteps")

@@ -200,6 +200,12 @@ type Training struct {
 	// +kubebuilder:default="1"
 	// +optional
 	MaxGradNorm Decimal `json:"maxGradNorm,omitempty"`
+	// FreezeLayers keeps the embedding and the first layers as they are. A PPOJob's reference then shares
+	// them with the policy, and its value function with the reward model. Default: none.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	FreezeLayers int32 `json:"freezeLayers,omitempty"`
+
 	// ActivationCheckpointing recomputes each layer in the backward pass instead of keeping its
 	// activations: memory and speed, not the result.
 	// +optional

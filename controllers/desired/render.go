@@ -160,6 +160,7 @@ func (r *renderer) common(stage v1alpha1.Stage) *runconfig.RunConfig {
 			Beta2:                   r.decimal("spec.training.beta2", t.Beta2),
 			Epsilon:                 r.decimal("spec.training.epsilon", t.Epsilon),
 			MaxGradNorm:             r.decimal("spec.training.maxGradNorm", t.MaxGradNorm),
+			FreezeLayers:            int(t.FreezeLayers),
 			ActivationCheckpointing: t.ActivationCheckpointing,
 			Precision:               t.Precision,
 		},

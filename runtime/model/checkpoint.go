@@ -18,8 +18,8 @@ type forward struct {
 // that follow. On, Hidden keeps no more of a layer than its input, and loss.Backward() gives gradients to
 // the head and the final norm alone; FinishBackward gives the others theirs, for one more forward of every
 // layer. Call it after Backward, in the scope that Hidden was called in, before the weights change; till
-// then the Input's slices must stay as they are. A Hidden inside tensor.NoGrad or of a frozen model runs as
-// without.
+// then the Input's slices must stay as they are. A Hidden inside tensor.NoGrad, or of a model with a frozen
+// embedding, runs as without.
 func (m *Model) CheckpointActivations(on bool) { m.checkpoint = on }
 
 // FinishBackward adds to the parameters' Grad what Backward has left out, for every Hidden since the last

@@ -92,8 +92,8 @@ func New(c Config, dtype tensor.DType, device tensor.Device, seed uint64) (*Mode
 	if field, message := c.problem(); field != "" {
 		return nil, fmt.Errorf("%w: %s: %s", ErrConfig, field, message)
 	}
-	return build(c, dtype, device, func(s spec) (*tensor.Tensor, error) {
-		return tensor.FromFloat32(c.initial(s, seed), s.shape...), nil
+	return build(c, dtype, device, func(m *Model, s spec) (Parameter, error) {
+		return m.parameter(s, tensor.FromFloat32(c.initial(s, seed), s.shape...)), nil
 	})
 }
 
@@ -129,30 +129,34 @@ func Load(c Config, dtype tensor.DType, device tensor.Device, read ReadFunc) (*M
 	if field, message := c.problem(); field != "" {
 		return nil, fmt.Errorf("%w: %s: %s", ErrConfig, field, message)
 	}
-	return build(c, dtype, device, func(s spec) (*tensor.Tensor, error) {
+	return build(c, dtype, device, func(m *Model, s spec) (p Parameter, err error) {
 		stored, shape, data, err := read(s.name)
 		if err != nil {
-			return nil, fmt.Errorf("load model: %s: %w", s.name, err)
+			return p, fmt.Errorf("load model: %s: %w", s.name, err)
 		}
 		if !slices.Equal(shape, s.shape) {
-			return nil, fmt.Errorf("load model: %s: got shape %v, the config says %v", s.name, shape, s.shape)
+			return p, fmt.Errorf("load model: %s: got shape %v, the config says %v", s.name, shape, s.shape)
 		}
 		d, width, ok := floatType(stored)
 		if !ok {
-			return nil, fmt.Errorf("load model: %s: dtype %s is not supported", s.name, stored)
+			return p, fmt.Errorf("load model: %s: dtype %s is not supported", s.name, stored)
 		}
 		if int64(len(data)) != width*size(shape) {
-			return nil, fmt.Errorf("load model: %s: got %d bytes for shape %v of %s", s.name, len(data), shape, stored)
+			return p, fmt.Errorf("load model: %s: got %d bytes for shape %v of %s", s.name, len(data), shape, stored)
 		}
-		return tensor.FromBytes(d, data, shape...), nil
+		return m.parameter(s, tensor.FromBytes(d, data, shape...)), nil
 	})
 }
 
-// Clone returns an independent trainable copy.
+// Clone returns a copy to train apart from m. Weights that m has frozen, which nobody changes, are
+// shared and not copied.
 func (m *Model) Clone() *Model {
-	out, err := build(m.config, m.dtype, m.device, func(s spec) (*tensor.Tensor, error) {
-		i := slices.IndexFunc(m.params, func(p Parameter) bool { return p.Name == s.name })
-		return m.params[i].Tensor.Detach(), nil
+	out, err := build(m.config, m.dtype, m.device, func(copied *Model, s spec) (Parameter, error) {
+		p := m.params[slices.IndexFunc(m.params, func(p Parameter) bool { return p.Name == s.name })]
+		if p.Tensor.NeedsGrad() {
+			p = copied.parameter(s, p.Tensor.Detach())
+		}
+		return p, nil
 	})
 	if err != nil { // it has every parameter of its own config
 		panic(err)
@@ -169,6 +173,26 @@ func (m *Model) Freeze() *Model {
 	return m
 }
 
+// FreezeLayers stops gradients to the embedding and the first n layers, as Freeze does to all; n is at most
+// NumHiddenLayers. A tied head, being the embedding, is frozen too.
+func (m *Model) FreezeLayers(n int) {
+	below := func(name string) bool {
+		var layer int
+		_, err := fmt.Sscanf(name, "model.layers.%d.", &layer)
+		return name == "model.embed_tokens.weight" || err == nil && layer < n
+	}
+	for _, p := range m.params {
+		if below(p.Name) {
+			p.Tensor.RequiresGrad(false)
+		}
+	}
+}
+
+// Trainable lists the weights that have gradients, in the order of Parameters.
+func (m *Model) Trainable() []Parameter {
+	return slices.DeleteFunc(m.Parameters(), func(p Parameter) bool { return !p.Tensor.NeedsGrad() })
+}
+
 // Config returns the architecture.
 func (m *Model) Config() Config { return m.config }
 
@@ -181,19 +205,19 @@ func (m *Model) Device() tensor.Device { return m.device }
 // Parameters lists all weights, always in the same order. A tied head is the embedding and not listed.
 func (m *Model) Parameters() []Parameter { return slices.Clone(m.params) }
 
-// build makes a model of the tensors that get returns; each is copied.
-func build(c Config, dtype tensor.DType, device tensor.Device, get func(spec) (*tensor.Tensor, error)) (*Model, error) {
+// build makes a model of the parameters that get returns.
+func build(c Config, dtype tensor.DType, device tensor.Device, get func(*Model, spec) (Parameter, error)) (*Model, error) {
 	m := &Model{config: c, dtype: dtype, device: device}
 	byName := map[string]*tensor.Tensor{}
 	for _, s := range c.specs() {
 		var err error
 		tensor.Scoped(func() {
-			var t *tensor.Tensor
-			if t, err = get(s); err != nil {
+			var p Parameter
+			if p, err = get(m, s); err != nil {
 				return
 			}
-			m.params = append(m.params, m.parameter(s, t))
-			byName[s.name] = m.params[len(m.params)-1].Tensor.Keep()
+			m.params = append(m.params, p)
+			byName[s.name] = p.Tensor.Keep()
 		})
 		if err != nil {
 			return nil, err

@@ -335,6 +335,36 @@ func TestCloneIsIndependentAndFreezeKeepsNoGraph(t *testing.T) {
 	})
 }
 
+// Frozen layers are one for the model and its clones, and training the rest leaves them alone.
+func TestFrozenLayersAreShared(t *testing.T) {
+	run(t, func() {
+		m := newModel(t, tiny, tensor.Float64)
+		m.FreezeLayers(1)
+		clone := m.Clone()
+		frozen := 0
+		var before [][]float64
+		for i, p := range m.Parameters() {
+			other := clone.Parameters()[i].Tensor
+			if shared := other == p.Tensor; shared != strings.Contains(p.Name, "embed_tokens") && shared != strings.HasPrefix(p.Name, "model.layers.0.") {
+				t.Errorf("%s is shared: %t", p.Name, shared)
+			} else if shared {
+				frozen++
+			}
+			before = append(before, p.Tensor.Float64s())
+		}
+		if got, want := len(m.Trainable()), len(m.Parameters())-frozen; got != want || frozen == 0 {
+			t.Errorf("%d parameters are trained, %d are frozen", got, frozen)
+		}
+		train(m, 3, func() {})
+		for i, p := range m.Parameters() {
+			near(t, "the clone's "+p.Name, clone.Parameters()[i].Tensor.Float64s(), before[i], 0)
+			if changed := !slices.Equal(p.Tensor.Float64s(), before[i]); changed != p.Tensor.NeedsGrad() {
+				t.Errorf("%s changed: %t, it requires grad: %t", p.Name, changed, p.Tensor.NeedsGrad())
+			}
+		}
+	})
+}
+
 // train runs n SFT steps on one example and returns the losses.
 func train(m *model.Model, n int, each func()) (losses []float64) {
 	params := m.Parameters()

@@ -194,9 +194,16 @@ func (r *run) planPPO(e *data.Encoder) (plan, []int, error) {
 		if err != nil {
 			return nil, err
 		}
+		// Before the clones: what is frozen is shared by policy, average and reference, and by reward model and value function.
+		if err := r.freeze("ppo.rewardModel", reward); err != nil {
+			return nil, err
+		}
 		value := reward.Clone()
 		if c.PPO.Value != nil {
 			if value, err = r.loadReward("ppo.value", *c.PPO.Value, e, policy); err != nil {
+				return nil, err
+			}
+			if err := r.freeze("ppo.value", value); err != nil {
 				return nil, err
 			}
 		}
@@ -213,6 +220,18 @@ func (r *run) planPPO(e *data.Encoder) (plan, []int, error) {
 		m.Start()
 		return m, nil
 	}}, s.heldRecords, nil
+}
+
+// freeze stops the gradients of as many layers as the run says.
+func (r *run) freeze(field string, m *model.Model) error {
+	n := r.config.Training.FreezeLayers
+	if layers := m.Config().NumHiddenLayers; n > layers {
+		return invalidField("training.freezeLayers", fmt.Errorf("got %d, %s has %d layers", n, field, layers))
+	}
+	if n > 0 {
+		m.FreezeLayers(n)
+	}
+	return nil
 }
 
 // descend makes the Method of a Loss.

@@ -88,7 +88,7 @@ func (r *run) checkSpace(learners []*train.Learner) error {
 	for _, l := range learners {
 		state += l.StateBytes()
 	}
-	need := train.WeightBytes(learners[0].Model)
+	need := train.Bytes(learners[0].Model.Parameters())
 	if r.config.Checkpoint.EverySteps > 0 {
 		need += state * int64(r.config.Checkpoint.KeepLast+1)
 	}

@@ -132,7 +132,7 @@ func methods(t *testing.T, dir string) (list []method) {
 		method{"PPO", func(out string) *runconfig.RunConfig { return ppoConfig(base, reward, f.prompts, out) }},
 		method{"PPO-ptx", func(out string) *runconfig.RunConfig {
 			c := ppoConfig(base, reward, f.prompts, out)
-			c.PPO.KLTarget, c.PPO.PTXCoefficient, c.PPO.EMADecay = 1, 2, 0.9
+			c.PPO.KLTarget, c.PPO.PTXCoefficient, c.PPO.EMADecay, c.Training.FreezeLayers = 1, 2, 0.9, 1
 			c.Data.Pretraining = []runconfig.Dataset{{URI: "file://" + f.sft}}
 			c.SetDefaults()
 			return c
@@ -457,7 +457,10 @@ func TestWrongKindOfModel(t *testing.T) {
 	otherReward := objectiveConfig(runconfig.RewardModel, "KWise", filepath.Join(dir, "other"), filepath.Join(dir, "ranked.jsonl"), filepath.Join(dir, "other-reward"))
 	mustPublish(t, otherReward)
 	out := filepath.Join(dir, "out")
+	deep := dpoConfig(base, filepath.Join(dir, "pairs.jsonl"), out)
+	deep.Training.FreezeLayers = 3
 	for says, c := range map[string]*runconfig.RunConfig{
+		"training.freezeLayers: got 3, model has 2 layers":             deep,
 		"ppo.rewardModel.uri: file://" + base + " is a language model": ppoConfig(base, base, prompts, out),
 		"model.uri: file://" + reward + " is a reward model":           dpoConfig(reward, filepath.Join(dir, "pairs.jsonl"), out),
 		"ppo.rewardModel.uri: its tokenizer is another":                ppoConfig(base, filepath.Join(dir, "other-reward"), prompts, out),

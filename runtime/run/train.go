@@ -34,6 +34,9 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 	if err != nil {
 		return runconfig.Result{}, err
 	}
+	if err := r.freeze("model", policy); err != nil {
+		return runconfig.Result{}, err
+	}
 	method, err := plan.method(policy)
 	if err != nil {
 		return runconfig.Result{}, err

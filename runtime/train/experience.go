@@ -119,6 +119,7 @@ func (l *Learner) follow(other *Learner, decay float64) {
 
 // NewAverage is a frozen copy of a learner's model that is to follow it.
 func NewAverage(of *Learner) *Learner {
-	m := of.Model.Clone().Freeze()
-	return &Learner{Name: "average", Model: m, params: m.Parameters()}
+	m := of.Model.Clone()
+	params := m.Trainable() // what is frozen in the learner is shared with it
+	return &Learner{Name: "average", Model: m.Freeze(), params: params}
 }

@@ -19,14 +19,14 @@ type Learner struct {
 	Name  string
 	Model *model.Model
 
-	params      []model.Parameter
-	adamw       *optim.AdamW // nil for an average, which follows another's weights
+	params      []model.Parameter // those that change
+	adamw       *optim.AdamW      // nil for an average, which follows another's weights
 	maxGradNorm float64
 }
 
 // NewLearner gives a model an optimiser at step 0. Its state lives in the innermost scope.
 func NewLearner(name string, m *model.Model, c runconfig.Training) *Learner {
-	params := m.Parameters()
+	params := m.Trainable()
 	return &Learner{
 		Name: name, Model: m, params: params, maxGradNorm: c.MaxGradNorm,
 		adamw: optim.NewAdamW(params, optim.AdamWParams{Beta1: c.Beta1, Beta2: c.Beta2, Epsilon: c.Epsilon, WeightDecay: c.WeightDecay}),
@@ -45,17 +45,20 @@ func (l *Learner) Update(rate, loss float64) (gradNorm float64, err error) {
 	return gradNorm, nil
 }
 
-// StateBytes is what the learner takes in a saved state: its weights and AdamW's two moments.
+// StateBytes is what the learner takes in a saved state: the weights that change and AdamW's two moments.
 func (l *Learner) StateBytes() int64 {
 	if l.adamw == nil {
-		return WeightBytes(l.Model)
+		return Bytes(l.params)
 	}
-	return 3 * WeightBytes(l.Model)
+	return 3 * Bytes(l.params)
 }
 
-// WeightBytes is what a model's weights take.
-func WeightBytes(m *model.Model) int64 {
-	return m.Config().NumParameters() * int64(m.DType().Size())
+// Bytes is what weights take.
+func Bytes(params []model.Parameter) (n int64) {
+	for _, p := range params {
+		n += p.Tensor.NumElements() * int64(p.Tensor.DType().Size())
+	}
+	return n
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
