@@ -151,7 +151,8 @@ func TestPPOValue(t *testing.T) {
 		{.15, .15 + 1./3, .2, 0, 0, 1}, // set below
 	}
 	last := &cases[len(cases)-1]
-	last.loss = .5 * math.Pow(.15+1./3-.2-.2, 2)
+	off := .15 + 1./3 - .2 - .2
+	last.loss = .5 * off * off
 	inTensors(t, func() {
 		var v, old, target []float64
 		for _, c := range cases {

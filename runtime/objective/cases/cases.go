@@ -32,7 +32,8 @@ func Run(in io.Reader, out io.Writer) error {
 		lines := bufio.NewReader(in)
 		for n := 1; ; n++ {
 			line, err := lines.ReadBytes('\n')
-			if err != nil && !errors.Is(err, io.EOF) {
+			end := errors.Is(err, io.EOF)
+			if err != nil && !end {
 				return fmt.Errorf("line %d: %w", n, err)
 			}
 			if line = bytes.TrimSpace(line); len(line) > 0 {
@@ -43,7 +44,7 @@ func Run(in io.Reader, out io.Writer) error {
 					return failed
 				}
 			}
-			if err != nil { // the end
+			if end {
 				return nil
 			}
 		}
