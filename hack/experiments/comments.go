@@ -26,7 +26,7 @@ func (l lab) comments(ctx context.Context) error {
 		return err
 	}
 	_, err = l.train(ctx, "sft", runconfig.RunConfig{
-		Method: runconfig.SFT, Seed: 1, Model: small(2048),
+		Method: runconfig.SFT, Seed: 1, Model: small(2048, 128, 4),
 		Data: runconfig.Data{Train: l.file(corpus.SFTTrain), Eval: l.file(corpus.SFTEval), MaxLength: 192},
 		Training: runconfig.Training{
 			MaxSteps: 1000, BatchSize: 64, LearningRate: 3e-3, WarmupRatio: 0.02, MinLearningRateRatio: 0.05,

@@ -23,13 +23,14 @@ func (l lab) kwise(ctx context.Context, args []string) error {
 	solutions := f.String("solutions", "", "grade-school-math's example_model_solutions.jsonl.gz")
 	demonstrations := f.String("sft", "", "grade-school-math's train.jsonl.gz")
 	epochs := f.Int("epochs", 4, "of the reward models")
+	limit := f.Int("questions", 700, "how many, at most")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	if *solutions == "" || *demonstrations == "" {
 		return errors.New("kwise: -solutions and -sft are needed")
 	}
-	prompts, err := writeRanked(*solutions, filepath.Join(l.out, "gsm-ranked.jsonl"))
+	prompts, err := writeRanked(*solutions, filepath.Join(l.out, "gsm-ranked.jsonl"), *limit)
 	if err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func (l lab) kwise(ctx context.Context, args []string) error {
 		return err
 	}
 	if _, err := l.train(ctx, "gsm-sft", runconfig.RunConfig{
-		Method: runconfig.SFT, Seed: 1, Model: small(1024),
+		Method: runconfig.SFT, Seed: 1, Model: small(1024, 64, 2),
 		Data:     runconfig.Data{Train: []runconfig.Dataset{{URI: "file://" + sft, Columns: map[string]string{"prompt": "question", "completion": "answer"}}}, EvalFraction: 0.02},
 		Training: runconfig.Training{MaxSteps: 300, BatchSize: 32, LearningRate: 3e-3, WarmupRatio: 0.05, MaxGradNorm: 1, WeightDecay: 0.1, Beta2: 0.95},
 	}); err != nil {
@@ -109,9 +110,9 @@ func (l lab) kwise(ctx context.Context, args []string) error {
 	return nil
 }
 
-// writeRanked makes ranked examples of a question's solutions and counts the questions that have a right
-// and a wrong one.
-func writeRanked(from, to string) (prompts int, err error) {
+// writeRanked makes ranked examples of the solutions of at most limit questions that have a right and a
+// wrong one, and counts them.
+func writeRanked(from, to string, limit int) (prompts int, err error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return 0, err
@@ -126,7 +127,7 @@ func writeRanked(from, to string) (prompts int, err error) {
 	}
 	var out bytes.Buffer
 	lines := json.NewEncoder(&out)
-	for decoder := json.NewDecoder(z); decoder.More(); {
+	for decoder := json.NewDecoder(z); decoder.More() && prompts < limit; {
 		var row map[string]json.RawMessage
 		if err := decoder.Decode(&row); err != nil {
 			return 0, fmt.Errorf("%s: %w", from, err)

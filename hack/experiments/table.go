@@ -8,11 +8,11 @@ import (
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 )
 
-// small is the demo's model, from scratch.
-func small(vocabulary int) runconfig.Model {
+// small is a model from scratch; the demo's is 2048, 128, 4.
+func small(vocabulary, hidden, layers int) runconfig.Model {
 	return runconfig.Model{
 		Init: map[string]any{
-			"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4,
+			"hidden_size": hidden, "intermediate_size": hidden * 11 / 4, "num_hidden_layers": layers, "num_attention_heads": 4,
 			"num_key_value_heads": 2, "max_position_embeddings": 1024, "tie_word_embeddings": true,
 		},
 		Tokenizer: &runconfig.Tokenizer{Train: &runconfig.TokenizerTraining{VocabSize: vocabulary}},
