@@ -71,11 +71,10 @@ func (l lab) ptx(ctx context.Context) error {
 				Method: runconfig.PPO, Seed: uint64(seed + 1), Model: runconfig.Model{Source: l.checkpoint("sft")},
 				Data: runconfig.Data{Train: l.file(corpus.PPOTrain), Eval: l.file(corpus.PPOEval), Pretraining: l.file(corpus.SFTTrain), MaxLength: 192},
 				PPO: &runconfig.PPOSettings{
-					RewardModel: l.checkpoint("rm"), MaxNewTokens: 48, MinibatchSize: 32, InnerEpochs: 2,
-					KLCoefficient: ptr(0.02), PTXCoefficient: v.coefficient, ValueLearningRate: 1e-3,
+					RewardModel: l.checkpoint("rm"), MaxNewTokens: 48, MinibatchSize: 32, ValueClipRange: 5, MissingEOSPenalty: ptr(10.),
+					KLCoefficient: ptr(0.05), PTXCoefficient: v.coefficient, ValueLearningRate: 3e-3,
 				},
-				Training:   runconfig.Training{MaxSteps: 60, BatchSize: 64, LearningRate: 2e-4, WarmupSteps: 5, MaxGradNorm: 1},
-				Evaluation: runconfig.Evaluation{MaxExamples: 256, MaxNewTokens: 48},
+				Training: runconfig.Training{MaxSteps: 40, BatchSize: 128, LearningRate: 4e-4, WarmupRatio: 0.25, MaxGradNorm: 1},
 			}
 			if _, err := l.train(ctx, name, c); err != nil {
 				return err

@@ -168,9 +168,9 @@ func (r *run) planPPO(e *data.Encoder) (plan, []int, error) {
 	c := r.config
 	asking := *e
 	asking.MaxLength -= c.PPO.MaxNewTokens // room for the response
-	s, err := load(r, func(rec data.Record) ([]train.Prompt, bool, error) {
+	s, err := load(r, func(rec data.Record) ([][]int32, bool, error) {
 		q, ok, err := asking.Question(rec)
-		return []train.Prompt{q.Prompt}, ok, err
+		return [][]int32{q.Prompt}, ok, err
 	})
 	if err != nil {
 		return plan{}, nil, err

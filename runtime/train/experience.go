@@ -24,11 +24,10 @@ type experience struct {
 
 // collect answers prompts with the policy. The log-probabilities are computed anew, by the same code as
 // in training: then the first ratio is 1, and the difference to the sampler's is a metric.
-func (p *PPO) collect(prompts []Prompt, step int) *experience {
+func (p *PPO) collect(prompts [][]int32, step int) *experience {
 	o := p.Rollout
 	o.Seed = p.Seed + uint64(step)*0x9e3779b97f4a7c15 // another stream each step
-	tokens := tokensOf(prompts)
-	x := &experience{sequences: evaluate.Join(tokens, rollout.Sample(p.Policy.Model, tokens, o)), penalty: *p.Settings.MissingEOSPenalty}
+	x := &experience{sequences: evaluate.Join(prompts, rollout.Sample(p.Policy.Model, prompts, o)), penalty: *p.Settings.MissingEOSPenalty}
 	n := len(x.sequences)
 	x.ended, x.scores = make([]bool, n), make([]float64, n)
 	x.logps, x.refLogps, x.values = make([][]float64, n), make([][]float64, n), make([][]float64, n)

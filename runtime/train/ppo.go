@@ -27,7 +27,7 @@ type PPO struct {
 	ValueRate float64
 	Seed      uint64
 	// Prompts to answer; Held are answered in an evaluation only.
-	Prompts, Held []Prompt
+	Prompts, Held [][]int32
 	// Pretraining examples of the mix; the loss on HeldPretraining is evaluated.
 	Pretraining, HeldPretraining []data.Sequence
 	Rollout                      rollout.Options
@@ -37,28 +37,15 @@ type PPO struct {
 	ptx           ptxCursor
 }
 
-// Prompt is what a policy is to answer.
-type Prompt []int32
-
-// Len is its tokens.
-func (p Prompt) Len() int { return len(p) }
-
-func tokensOf(prompts []Prompt) [][]int32 {
-	out := make([][]int32, len(prompts))
-	for i, p := range prompts {
-		out[i] = p
-	}
-	return out
-}
-
 // Start sets what changes from step to step to its first value.
 func (p *PPO) Start() {
 	p.klCoefficient = *p.Settings.KLCoefficient
 	p.ptx = ptxCursor{lengths: evaluate.Lengths(p.Pretraining), size: p.Settings.PTXBatchSize, seed: p.Seed, epoch: -1}
 }
 
-// Lengths implements Method.
-func (p *PPO) Lengths() []int { return evaluate.Lengths(p.Prompts) }
+// Lengths implements Method. All are the same: prompts of like length are alike in other ways too, and an
+// iteration on them alone would be a biased one.
+func (p *PPO) Lengths() []int { return make([]int, len(p.Prompts)) }
 
 // Learners implements Method.
 func (p *PPO) Learners() []*Learner {
@@ -231,7 +218,7 @@ func (p *PPO) Evaluate() map[string]float64 {
 	policy := p.Published()
 	values := map[string]float64{}
 	sampler := evaluate.Policy{Policy: policy, Reference: p.Reference, Reward: p.Reward, Rollout: p.Rollout, MicroBatchSize: p.MicroBatchSize}
-	if m := evaluate.Mean(sampler.Answer(tokensOf(p.Held))); m.Responses > 0 {
+	if m := evaluate.Mean(sampler.Answer(p.Held)); m.Responses > 0 {
 		values["eval_objective/scores"], values["kl"] = m.Reward, m.KL
 		values["eval_completions/mean_length"], values["eval_completions/clipped_ratio"] = m.Length, m.Clipped
 	}
