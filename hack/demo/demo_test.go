@@ -61,8 +61,11 @@ func TestStages(t *testing.T) {
 	for _, s := range stages {
 		data := s.StageSpec().Data
 		sets := append(slices.Clone(data.Train), data.Eval...)
-		if ppo, ok := s.(*v1alpha1.PPOJob); ok {
-			sets = append(sets, ppo.Spec.Pretraining...)
+		switch s := s.(type) {
+		case *v1alpha1.RewardModelJob:
+			sets = append(sets, s.Spec.Demonstrations...)
+		case *v1alpha1.PPOJob:
+			sets = append(sets, s.Spec.Pretraining...)
 		}
 		for _, set := range sets {
 			if !made[string(set.URI)] {
