@@ -319,7 +319,7 @@ func TestPrint(t *testing.T) {
 		"bigram model has 4.100",
 		"     SFT  -0.950       1.50                25.0 %     6.0  75.0 %\n     PPO   2.050       1.50               100.0 %     6.0  75.0 %\n",
 		"func F()\n  base  // xx⏎yy\n  SFT   // F does.\n  PPO   // F does.\n  DPO   // F does.\n  SimPO // F does.\n  Go    // F does it.\n",
-		"out/RewardModel/report.html",
+		"/*/report.html\n",
 	} {
 		if !strings.Contains(printed(), want) {
 			t.Errorf("lacks %q:\n%s", want, printed())

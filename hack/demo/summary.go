@@ -32,12 +32,9 @@ func (d *demo) print(r *results) {
 	if len(r.asked) > 0 {
 		d.compare(&b, t, r)
 	}
-	b.WriteString("\nReports:")
-	for _, s := range r.stages {
-		fmt.Fprintf(&b, " %s/report.html", s.dir)
-	}
+	fmt.Fprintf(&b, "\nReports: %s\n", d.path("*", "report.html"))
 	if len(r.asked) > 0 {
-		fmt.Fprintf(&b, "\nAll sampled answers: %s\n", d.path("answers"))
+		fmt.Fprintf(&b, "All sampled answers: %s\n", d.path("answers", "*.jsonl"))
 	}
 	d.console.printf("%s", b.String())
 }
