@@ -46,9 +46,9 @@ func (l lab) ptx(ctx context.Context) error {
 	reward, err := l.train(ctx, "rm", runconfig.RunConfig{
 		Method: runconfig.RewardModel, Seed: 1, Model: runconfig.Model{Source: l.checkpoint("sft")},
 		Data: runconfig.Data{
-			Train: l.file(corpus.RMTrain), Eval: l.file(corpus.RMEval), Demonstrations: l.file(corpus.SFTTrain), MaxLength: 320,
+			Train: l.file(corpus.RMTrain), Eval: l.file(corpus.RMEval), Demonstrations: l.file(corpus.SFTEval), MaxLength: 192,
 		},
-		Training: runconfig.Training{Epochs: 1, BatchSize: 32, LearningRate: 5e-4, WarmupRatio: 0.05, MaxGradNorm: 1},
+		Training: runconfig.Training{MaxSteps: 240, BatchSize: 32, MicroBatchSize: 16, LearningRate: 1e-3, WarmupRatio: 0.05, Beta2: 0.95, MaxGradNorm: 1},
 	})
 	if err != nil {
 		return err
@@ -57,24 +57,24 @@ func (l lab) ptx(ctx context.Context) error {
 	measures := []string{"eval_objective/scores", "eval_ptx_loss", "kl", "eval_completions/mean_length"}
 	fmt.Print("| run | reward | pretraining loss | KL | length |\n|---|---|---|---|---|\n")
 	seeds := pick(l.seeds, 5)
-	before := make([]float64, len(measures))
+	before := make([][]float64, len(measures)) // by seed, which also draws the held-out pretraining examples
 	after := map[string][][]float64{}
 	variants := []struct {
 		name        string
 		coefficient float64
-	}{{"PPO", 0}, {"PPO-ptx", 0.5}}
+	}{{"PPO", 0}, {"PPO-ptx", 0.3}}
 	for _, v := range variants {
-		after[v.name] = make([][]float64, len(measures))
+		before, after[v.name] = make([][]float64, len(measures)), make([][]float64, len(measures))
 		for seed := range seeds {
 			name := fmt.Sprintf("%s-%d", strings.ToLower(v.name), seed+1)
 			c := runconfig.RunConfig{
 				Method: runconfig.PPO, Seed: uint64(seed + 1), Model: runconfig.Model{Source: l.checkpoint("sft")},
 				Data: runconfig.Data{Train: l.file(corpus.PPOTrain), Eval: l.file(corpus.PPOEval), Pretraining: l.file(corpus.SFTTrain), MaxLength: 192},
 				PPO: &runconfig.PPOSettings{
-					RewardModel: l.checkpoint("rm"), MaxNewTokens: 48, MinibatchSize: 32, ValueClipRange: 5, MissingEOSPenalty: ptr(10.),
-					KLCoefficient: ptr(0.05), PTXCoefficient: v.coefficient, ValueLearningRate: 3e-3,
+					RewardModel: l.checkpoint("rm"), MaxNewTokens: 48, MinibatchSize: 32, ValueClipRange: 5, MissingEOSPenalty: ptr(10.), // as the demo's
+					KLCoefficient: ptr(0.05), PTXCoefficient: v.coefficient, ValueLearningRate: 2e-3,
 				},
-				Training: runconfig.Training{MaxSteps: 40, BatchSize: 128, LearningRate: 4e-4, WarmupRatio: 0.25, MaxGradNorm: 1},
+				Training: runconfig.Training{MaxSteps: 40, BatchSize: 128, LearningRate: 3e-4, WarmupRatio: 0.2, MaxGradNorm: 1},
 			}
 			if _, err := l.train(ctx, name, c); err != nil {
 				return err
@@ -84,7 +84,7 @@ func (l lab) ptx(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				before[i] = values[0]
+				before[i] = append(before[i], values[0])
 				after[v.name][i] = append(after[v.name][i], values[len(values)-1])
 			}
 		}
@@ -96,15 +96,15 @@ func (l lab) ptx(ctx context.Context) error {
 		}
 		fmt.Println()
 	}
-	row("SFT", func(i int) string { return fmt.Sprintf("%.3f", before[i]) })
+	row("SFT", func(i int) string { return spread(before[i]) })
 	for _, v := range variants {
 		row(v.name, func(i int) string { return spread(after[v.name][i]) })
 	}
 	plain, mixed := after["PPO"], after["PPO-ptx"]
 	var kept, given []float64
 	for i := range seeds {
-		kept = append(kept, 100*(mixed[0][i]-before[0])/(plain[0][i]-before[0]))
-		given = append(given, 100*(plain[1][i]-mixed[1][i])/(plain[1][i]-before[1]))
+		kept = append(kept, 100*(mixed[0][i]-before[0][i])/(plain[0][i]-before[0][i]))
+		given = append(given, 100*(plain[1][i]-mixed[1][i])/(plain[1][i]-before[1][i]))
 	}
 	fmt.Printf("\nSeed by seed, the mix keeps %s %% of PPO's gain in reward and gives back %s %% of its loss on the pretraining data.\n", spread(kept), spread(given))
 	return nil
@@ -128,7 +128,7 @@ func (l lab) length(ctx context.Context) error {
 				Method: runconfig.SimPO, Seed: uint64(seed + 1), Model: runconfig.Model{Source: l.checkpoint("sft")},
 				Data:      runconfig.Data{Train: l.file(corpus.DPOTrain), Eval: l.file(corpus.DPOEval), MaxLength: 192},
 				Objective: &runconfig.Objective{LengthNormalize: &normalise},
-				Training:  runconfig.Training{MaxSteps: 150, BatchSize: 64, LearningRate: 1e-4, WarmupRatio: 0.1, MaxGradNorm: 1},
+				Training:  runconfig.Training{MaxSteps: 80, BatchSize: 64, LearningRate: 1e-4, WarmupRatio: 0.1, MaxGradNorm: 1},
 			}
 			if _, err := l.train(ctx, name, c); err != nil {
 				return err
