@@ -22,7 +22,6 @@ import (
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/data"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
-	"github.com/alignment-dev/alignment-operator/runtime/objective"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 	"github.com/alignment-dev/alignment-operator/runtime/train"
 )
@@ -93,13 +92,14 @@ func run(name runconfig.Method, path string, rounds, micro, threads int) error {
 		if err != nil {
 			return err
 		}
-		method, err := newMethod(name, policy, lengths, micro)
+		loss, err := newLoss(name, policy, lengths, micro)
 		if err != nil {
 			return err
 		}
+		method := &train.Descent{Loss: loss, Policy: train.NewLearner("policy", policy, c.Training), MicroBatchSize: micro}
 		started, cpuStarted, step := time.Time{}, 0., 0
 		t := train.Trainer{
-			Config: c, Policy: policy, Method: method, Dir: dir, Now: time.Now,
+			Config: c, Method: method, Dir: dir, Now: time.Now,
 			Log:    func(int, map[string]float64) error { return nil },
 			Rewind: func(int) error { return nil },
 			Progress: func(p runconfig.Progress) {
@@ -170,7 +170,7 @@ func readLengths(path string) (list []exampleLengths, err error) {
 	return list, nil
 }
 
-func newMethod(name runconfig.Method, policy *model.Model, lengths []exampleLengths, micro int) (train.Method, error) {
+func newLoss(name runconfig.Method, policy *model.Model, lengths []exampleLengths, micro int) (train.Loss, error) {
 	random := rand.New(rand.NewPCG(1, 1))
 	tokens := func(n int) []int32 {
 		list := make([]int32, n)
@@ -191,7 +191,11 @@ func newMethod(name runconfig.Method, policy *model.Model, lengths []exampleLeng
 		}
 		return m, nil
 	case runconfig.DPO:
-		m := &train.DPO{Policy: policy, Reference: policy.Clone().Freeze(), Params: objective.DPOParams{Beta: 0.1}, MicroBatchSize: micro}
+		dpo, err := train.PairLossOf(runconfig.Objective{Type: "DPO", Beta: 0.1})
+		if err != nil {
+			return nil, err
+		}
+		m := &train.Preference{Policy: policy, Reference: policy.Clone().Freeze(), Objective: dpo, MicroBatchSize: micro}
 		for _, l := range lengths {
 			m.Examples = append(m.Examples, data.Pair{Prompt: tokens(l.prompt), Chosen: tokens(l.chosen), Rejected: tokens(l.rejected)})
 		}
