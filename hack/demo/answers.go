@@ -22,7 +22,7 @@ const (
 	// askedPrompts is how many held-out prompts the policies answer, at most: enough for a difference of a few percent to be no accident.
 	askedPrompts = 1000
 	// draws is how often each prompt is answered anew, to tell a small difference from an accident.
-	draws = 2
+	draws = 4
 	// shownPrompts of them are printed.
 	shownPrompts = 3
 	// answerTokens bounds an answer; the manifests' samples have the same.
