@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -38,10 +40,18 @@ func (l lab) comments(ctx context.Context) error {
 }
 
 // ptx compares PPO with and without the pretraining mix (InstructGPT, section 4.2 and appendix E.6): how
-// much reward each gains over the SFT model, and how much worse each becomes at what that was trained on.
+// much reward each gains over the SFT model, and how much worse each becomes at what that was trained on. As in
+// the paper, the mix is not of the prompts' kind: these are functions, the mix is of comments on types.
 func (l lab) ptx(ctx context.Context) error {
 	if err := l.comments(ctx); err != nil {
 		return err
+	}
+	for from, to := range map[string]struct{ name, begins string }{
+		corpus.PPOTrain: {"functions-train.jsonl", "func "}, corpus.PPOEval: {"functions-eval.jsonl", "func "}, corpus.SFTTrain: {"types.jsonl", "type "},
+	} {
+		if err := l.filter(from, to.name, to.begins); err != nil {
+			return err
+		}
 	}
 	reward, err := l.train(ctx, "rm", runconfig.RunConfig{
 		Method: runconfig.RewardModel, Seed: 1, Model: runconfig.Model{Source: l.checkpoint("sft")},
@@ -69,7 +79,7 @@ func (l lab) ptx(ctx context.Context) error {
 			name := fmt.Sprintf("%s-%d", strings.ToLower(v.name), seed+1)
 			c := runconfig.RunConfig{
 				Method: runconfig.PPO, Seed: uint64(seed + 1), Model: runconfig.Model{Source: l.checkpoint("sft")},
-				Data: runconfig.Data{Train: l.file(corpus.PPOTrain), Eval: l.file(corpus.PPOEval), Pretraining: l.file(corpus.SFTTrain), MaxLength: 192},
+				Data: runconfig.Data{Train: l.file("functions-train.jsonl"), Eval: l.file("functions-eval.jsonl"), Pretraining: l.file("types.jsonl"), MaxLength: 192},
 				PPO: &runconfig.PPOSettings{
 					RewardModel: l.checkpoint("rm"), MaxNewTokens: 48, MinibatchSize: 32, ValueClipRange: 5, MissingEOSPenalty: ptr(10.), // as the demo's
 					KLCoefficient: ptr(0.05), PTXCoefficient: v.coefficient, ValueLearningRate: 2e-3,
@@ -108,6 +118,25 @@ func (l lab) ptx(ctx context.Context) error {
 	}
 	fmt.Printf("\nSeed by seed, the mix keeps %s %% of PPO's gain in reward and gives back %s %% of its loss on the pretraining data.\n", spread(kept), spread(given))
 	return nil
+}
+
+// filter copies the examples whose prompt begins so.
+func (l lab) filter(from, to, begins string) error {
+	b, err := os.ReadFile(filepath.Join(l.out, from))
+	if err != nil {
+		return err
+	}
+	var kept []byte
+	for line := range bytes.Lines(b) {
+		var row struct{ Prompt string }
+		if err := json.Unmarshal(line, &row); err != nil {
+			return fmt.Errorf("%s: %w", from, err)
+		}
+		if strings.HasPrefix(row.Prompt, begins) {
+			kept = append(kept, line...)
+		}
+	}
+	return os.WriteFile(filepath.Join(l.out, to), kept, 0o644)
 }
 
 // length compares SimPO with and without length normalisation (SimPO, section 4.2): Spearman's correlation
