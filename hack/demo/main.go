@@ -48,7 +48,7 @@ func main() {
 	flag.BoolVar(&o.quick, "quick", os.Getenv("DEMO") == "quick", "SFT and DPO alone (DEMO=quick)")
 	flag.IntVar(&o.maxSteps, "max-steps", 0, "train no stage for more steps than this, to try the demo itself")
 	flag.Uint64Var(&o.seed, "seed", 1, "of the data's split and order")
-	flag.DurationVar(&o.timeout, "timeout", 30*time.Minute, "give up after this long")
+	flag.DurationVar(&o.timeout, "timeout", time.Hour, "give up after this long")
 	flag.Parse()
 	o.archives = strings.Split(*archives, ",")
 	log.SetLogger(logr.Discard()) // of the client's library, which otherwise complains that there is none
