@@ -28,6 +28,9 @@ func evaluateCommand() *cobra.Command {
 		Short: "Sample a checkpoint's answers and print, as JSON, their mean reward, KL to a reference and length",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if batchSize < 1 {
+				return fmt.Errorf("--batch-size: got %d, want 1 or more", batchSize)
+			}
 			texts, err := readPrompts(prompts)
 			if err != nil {
 				return err

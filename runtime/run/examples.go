@@ -21,7 +21,7 @@ func load[T any](r *run, encode func(data.Record) ([]T, bool, error)) (s split[T
 			return s, dataError("data.eval", err)
 		}
 	} else {
-		trainIndex, evalIndex := data.Split(len(s.train), c.EvalFraction, r.config.Seed)
+		trainIndex, evalIndex := splitRecords(from, c.EvalFraction, r.config.Seed)
 		s.held, s.heldRecords = data.Pick(s.train, evalIndex), data.Pick(from, evalIndex)
 		s.train = data.Pick(s.train, trainIndex)
 	}
@@ -29,6 +29,31 @@ func load[T any](r *run, encode func(data.Record) ([]T, bool, error)) (s split[T
 		s.held = s.held[:n]
 	}
 	return s, nil
+}
+
+// splitRecords holds out a fraction of the records, each with all the examples that were made of it: a prompt
+// that is trained on is not held out. from, in ascending order, is the record of each example.
+func splitRecords(from []int, fraction float64, seed uint64) (train, eval []int) {
+	first := []int{} // of each record, its first example
+	for i, record := range from {
+		if i == 0 || record != from[i-1] {
+			first = append(first, i)
+		}
+	}
+	examples := func(records []int) (out []int) {
+		for _, k := range records {
+			end := len(from)
+			if k+1 < len(first) {
+				end = first[k+1]
+			}
+			for i := first[k]; i < end; i++ {
+				out = append(out, i)
+			}
+		}
+		return out
+	}
+	trained, held := data.Split(len(first), fraction, seed)
+	return examples(trained), examples(held)
 }
 
 // split is a run's examples.

@@ -133,9 +133,7 @@ func (r *run) planRewardModel(e *data.Encoder) (plan, []int, error) {
 	}
 	return plan{
 		method: func(policy *model.Model) (train.Method, error) {
-			if !policy.HasScore() {
-				policy = policy.WithScore(c.Seed)
-			}
+			policy = policy.WithScore(c.Seed)
 			return r.descend(policy, &train.RewardModel{Policy: policy, Examples: s.train, Held: s.held, Pad: r.pad(e), MicroBatchSize: c.Training.MicroBatchSize})
 		},
 		finish: func(m train.Method, metrics map[string]float64) {

@@ -446,6 +446,18 @@ func TestPPOStopsAtItsKL(t *testing.T) {
 	}
 }
 
+// TestPPOWithFewPrompts: fewer prompts than one minibatch wants.
+func TestPPOWithFewPrompts(t *testing.T) {
+	dir := t.TempDir()
+	methods(t, dir)
+	prompts := write(t, dir, "few.jsonl", strings.Repeat("{\"prompt\": \"double 3 =\"}\n", 5))
+	c := ppoConfig(filepath.Join(dir, "base"), filepath.Join(dir, "reward"), prompts, filepath.Join(dir, "out"))
+	c.Data.EvalFraction, c.Training.MaxSteps, c.PPO.InnerEpochs = 0, 2, 1
+	if r := mustPublish(t, c); !(r.Metrics["grad_norm"] > 0) || math.IsInf(r.Metrics["grad_norm"], 0) {
+		t.Errorf("got gradient norm %g", r.Metrics["grad_norm"])
+	}
+}
+
 // TestWrongKindOfModel: a policy is no reward model, nor is a reward model of other tokens one.
 func TestWrongKindOfModel(t *testing.T) {
 	dir := t.TempDir()

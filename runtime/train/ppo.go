@@ -80,7 +80,8 @@ func (p *PPO) Step(batch []int, at Position, m *Metrics) (gradNorm float64, err 
 	x.estimate(s, p.klCoefficient)
 
 	random := rand.New(rand.NewPCG(p.Seed, uint64(at.Step)+orderStream))
-	updates := s.InnerEpochs * len(x.sequences) / s.MinibatchSize
+	// The last minibatch is smaller where there are fewer prompts than a batch wants.
+	updates := s.InnerEpochs * ((len(x.sequences) + s.MinibatchSize - 1) / s.MinibatchSize)
 	update := at.Step * updates
 	var ratios []float64 // each minibatch's mean
 	for range s.InnerEpochs {
