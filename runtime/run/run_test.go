@@ -405,6 +405,9 @@ func TestInstructGPT(t *testing.T) {
 		t.Errorf("PPO: KL %g before, %g after", rows[0].Values["kl"], r.Metrics["kl"])
 	}
 	for _, row := range rows {
+		if off, ok := row.Values["completions/logp_difference"]; ok && off > 1e-5 {
+			t.Errorf("PPO, step %d: sampler and trainer differ by %g nats a token", row.Step, off)
+		}
 		if ratio, ok := row.Values["val/ratio"]; ok && row.Step == 1 && math.Abs(ratio-1) > 0.2 {
 			t.Errorf("PPO: the first step's mean ratio is %g", ratio)
 		}

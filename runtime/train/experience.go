@@ -1,6 +1,7 @@
 package train
 
 import (
+	"math"
 	"slices"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
@@ -18,6 +19,7 @@ type experience struct {
 	ended                   []bool    // with an EOS token
 	scores                  []float64 // the reward model's, less the penalty for not ending
 	logps, refLogps, values [][]float64
+	sampledLogps            [][]float64 // the sampler's own
 	advantages, returns     [][]float64
 	penalty                 float64
 }
@@ -27,7 +29,13 @@ type experience struct {
 func (p *PPO) collect(prompts [][]int32, step int) *experience {
 	o := p.Rollout
 	o.Seed = p.Seed + uint64(step)*0x9e3779b97f4a7c15 // another stream each step
-	x := &experience{sequences: evaluate.Join(prompts, rollout.Sample(p.Policy.Model, prompts, o)), penalty: *p.Settings.MissingEOSPenalty}
+	answers := rollout.Sample(p.Policy.Model, prompts, o)
+	x := &experience{sequences: evaluate.Join(prompts, answers), penalty: *p.Settings.MissingEOSPenalty}
+	for _, a := range answers {
+		if len(a.Tokens) > 0 {
+			x.sampledLogps = append(x.sampledLogps, a.TokenLogps)
+		}
+	}
 	n := len(x.sequences)
 	x.ended, x.scores = make([]bool, n), make([]float64, n)
 	x.logps, x.refLogps, x.values = make([][]float64, n), make([][]float64, n), make([][]float64, n)
@@ -65,7 +73,7 @@ func (x *experience) estimate(s runconfig.PPOSettings, klCoefficient float64) {
 // response.
 func (x *experience) metrics(klCoefficient float64, m *Metrics) (kl float64) {
 	n := float64(len(x.sequences))
-	var score, entropy, ended, tokens float64
+	var score, entropy, ended, tokens, off float64
 	for i := range x.sequences {
 		score += x.scores[i]
 		tokens += float64(len(x.logps[i]))
@@ -75,6 +83,7 @@ func (x *experience) metrics(klCoefficient float64, m *Metrics) (kl float64) {
 		for t, logp := range x.logps[i] {
 			kl += logp - x.refLogps[i][t]
 			entropy -= logp
+			off += math.Abs(logp - x.sampledLogps[i][t])
 		}
 	}
 	m.Mean("objective/kl", kl, n)
@@ -84,6 +93,7 @@ func (x *experience) metrics(klCoefficient float64, m *Metrics) (kl float64) {
 	m.Mean("objective/rlhf_reward", score-klCoefficient*kl, n)
 	m.Mean("objective/kl_coef", klCoefficient, 1)
 	m.Mean("completions/mean_length", tokens, n)
+	m.Mean("completions/logp_difference", off, tokens) // sampler and trainer, a token
 	m.Total("val/num_eos_tokens", ended)
 	return kl / n
 }
