@@ -15,6 +15,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 
 LINT := go tool -modfile=hack/tools/lint/go.mod golangci-lint
 LOCALCLUSTER := bin/localcluster
+HELM := bin/helm
 # Packages as they are compiled become a count, so that a first build is seen to go on; errors pass through.
 COUNT := awk '/[: ]/ { print; next } ++n % 100 == 0 { print "    " n " packages compiled"; fflush() }'
 GO_SOURCES := $(shell git ls-files -co --exclude-standard '*.go' '*.cpp' '*.h' go.mod go.sum 2>/dev/null)
@@ -22,17 +23,17 @@ GO_SOURCES := $(shell git ls-files -co --exclude-standard '*.go' '*.cpp' '*.h' g
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: images ## SFT -> RM -> PPO, DPO and SimPO on a real Kubernetes (DEMO=quick: SFT, DPO; KEEP=1, DATA=, BASE=)
+demo: images $(HELM) ## SFT -> RM -> PPO, DPO and SimPO on a real Kubernetes (DEMO=quick: SFT, DPO; KEEP=1, DATA=, BASE=)
 	@go run ./hack/demo
 
-test: deps $(LOCALCLUSTER) ## Unit tests, and the operator against a real API server
+test: deps $(LOCALCLUSTER) $(HELM) ## Unit tests, and the operator against a real API server
 	@echo "==> Compiling (about 5 minutes the first time)"
 	@go build -v ./... 2>&1 | $(COUNT)
 	@echo "==> Tests (about 2 minutes; their own compilation is extra the first time)"
-	@assets="$$($(LOCALCLUSTER) env)"; KUBEBUILDER_ASSETS="$$assets" go test -timeout 30m ./...
+	@assets="$$($(LOCALCLUSTER) env)"; KUBEBUILDER_ASSETS="$$assets" HELM=$(CURDIR)/$(HELM) go test -timeout 30m ./...
 	@go test -C hack/localcluster ./...
 
-e2e: images ## The whole way on real pods of a local cluster
+e2e: images $(HELM) ## The whole way on real pods of a local cluster
 	@echo "==> End-to-end tests (about 4 minutes)"
 	@E2E_LOCALCLUSTER=$(CURDIR)/$(LOCALCLUSTER) OPERATOR_IMAGE=$(OPERATOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) \
 		E2E_OPERATOR_IMAGE_TAR=$(CURDIR)/out/operator.tar E2E_TRAINER_IMAGE_TAR=$(CURDIR)/out/trainer.tar \
@@ -46,8 +47,10 @@ fuzz: deps ## Fuzz what reads bytes from outside, FUZZTIME each (default 20s)
 		for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9]+' $$p/*_test.go | cut -d' ' -f2); do \
 			echo "==> $$p $$f"; go test ./$$p -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-20s}; done; done
 
-generate: ## Regenerate deepcopy functions, CRDs and RBAC
+generate: ## Regenerate deepcopy functions, CRDs, RBAC, the chart's copies and the API reference
 	@go generate ./api/... ./controllers/...
+	@hack/chart/copy.sh
+	@hack/tools/apidocs/generate.sh
 
 verify: generate lint ## Fail when generated code, formatting or go.mod is not what it should be
 	@go mod tidy
@@ -71,7 +74,7 @@ images: build $(LOCALCLUSTER) ## Image archives in out/, without a Docker daemon
 	@$(LOCALCLUSTER) mkimage --tag $(OPERATOR_IMAGE) --output out/operator.tar --entrypoint /operator --layer bin/operator=/operator
 	@$(LOCALCLUSTER) mkimage --tag $(TRAINER_IMAGE) --output out/trainer.tar --entrypoint /trainer --libs-of bin/trainer --layer bin/trainer=/trainer
 
-deploy: ## Install OPERATOR_IMAGE, to run TRAINER_IMAGE, on the cluster that KUBECONFIG names
+deploy: $(HELM) ## Install or upgrade OPERATOR_IMAGE, to run TRAINER_IMAGE, on the cluster that KUBECONFIG names
 	@OPERATOR_IMAGE=$(OPERATOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) hack/deploy.sh
 
 deps:
@@ -80,6 +83,11 @@ deps:
 $(LOCALCLUSTER): $(filter hack/localcluster/%,$(GO_SOURCES)) Makefile
 	@mkdir -p bin
 	@CGO_ENABLED=0 go build -C hack/localcluster -o $(CURDIR)/$@ . # not -trimpath: it finds its programs' sources
+
+$(HELM): hack/tools/helm/go.mod hack/tools/helm/go.sum
+	@echo "==> Building helm (about 3 minutes the first time)"
+	@mkdir -p bin
+	@CGO_ENABLED=0 go build -modfile=hack/tools/helm/go.mod -trimpath -o $@ helm.sh/helm/v4/cmd/helm
 
 clean: ## Remove what was built here (the cluster's binaries stay in the user cache)
 	@rm -rf bin out

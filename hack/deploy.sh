@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
-# Installs the operator, with images OPERATOR_IMAGE and TRAINER_IMAGE, on the cluster that KUBECONFIG names.
+# Installs or upgrades the operator by its chart, with images OPERATOR_IMAGE and TRAINER_IMAGE, on the cluster that
+# KUBECONFIG names. Arguments go on to helm. CHART, HELM and KUBECTL may name others than this repository's.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-overlay=out/deploy
-mkdir -p "$overlay"
-cat > "$overlay/kustomization.yaml" <<YAML
-apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-resources: [../../config/default]
-images: [{name: alignment-operator, newName: "${OPERATOR_IMAGE%:*}", newTag: "${OPERATOR_IMAGE##*:}"}]
-patches:
-- patch: |
-    apiVersion: apps/v1
-    kind: Deployment
-    metadata: {name: alignment-operator, namespace: alignment-system}
-    spec: {template: {spec: {containers: [{name: operator, env: [{name: TRAINER_IMAGE, value: "$TRAINER_IMAGE"}]}]}}}
-YAML
-kubectl apply --server-side -k "$overlay"
-kubectl --namespace alignment-system rollout status deployment/alignment-operator --timeout 120s
+root=$(dirname "$0")/..
+namespace=alignment-system
+
+# values IMAGE KEY: the chart's values for an image as one writes it, NAME[:TAG][@DIGEST].
+values() {
+  local name=$1 tag="" digest=""
+  if [[ $name == *@* ]]; then digest=${name#*@} name=${name%%@*}; fi
+  if [[ ${name##*/} == *:* ]]; then tag=${name##*:} name=${name%:*}; fi # before a slash it is a registry's port
+  echo "$2.repository=$name,$2.tag=$tag,$2.digest=$digest"
+}
+
+# Helm can make the namespace, but not its Pod Security labels.
+${KUBECTL:-kubectl} apply --server-side -f "$root/config/manager/namespace.yaml"
+# What config/default installed before becomes the release's.
+"${HELM:-$root/bin/helm}" upgrade --install alignment-operator "${CHART:-$root/charts/alignment-operator}" \
+  --namespace "$namespace" --take-ownership --force-conflicts --wait --timeout 3m \
+  --set-string "$(values "$OPERATOR_IMAGE" image),$(values "$TRAINER_IMAGE" trainerImage)" "$@"

@@ -11,14 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
-)
-
-const (
-	operatorNamespace  = "alignment-system"
-	operatorDeployment = "alignment-operator"
 )
 
 // startCluster brings the local cluster up and gives it the images, unless another cluster is named.
@@ -69,56 +63,17 @@ func (d *demo) startLocalCluster(ctx context.Context) error {
 	})
 }
 
-// installOperator applies config/default with the images of this run.
+// installOperator installs the chart with the images of this run.
 func (d *demo) installOperator(ctx context.Context) error {
 	return d.console.step("Operator", func() error {
-		overlay, err := d.overlay()
-		if err != nil {
-			return err
-		}
-		if _, err := d.runKubectl(ctx, nil, "apply", "--server-side", "--kustomize", overlay); err != nil {
-			return err
-		}
 		d.console.progress("waiting until it is ready")
-		_, err = d.runKubectl(ctx, nil, "--namespace="+operatorNamespace, "rollout", "status", "--timeout=3m", "deployment/"+operatorDeployment)
+		c := command(ctx, filepath.Join("hack", "deploy.sh"))
+		c.Env = append(os.Environ(),
+			"KUBECONFIG="+d.kubeconfig, "KUBECTL="+strings.Join(d.kubectl, " "),
+			"OPERATOR_IMAGE="+d.operatorImage, "TRAINER_IMAGE="+d.trainerImage)
+		_, err := output(c)
 		return err
 	})
-}
-
-// overlay writes a kustomization that sets the two images and returns its folder.
-func (d *demo) overlay() (string, error) {
-	dir := d.path("operator")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	base, err := filepath.Rel(dir, filepath.Join("config", "default"))
-	if err != nil {
-		return "", err
-	}
-	image, tag := d.operatorImage, ""
-	if i := strings.LastIndex(image, ":"); i > strings.LastIndex(image, "/") {
-		image, tag = image[:i], image[i+1:]
-	}
-	patch, err := yaml.Marshal(map[string]any{
-		"apiVersion": "apps/v1", "kind": "Deployment",
-		"metadata": map[string]any{"name": operatorDeployment, "namespace": operatorNamespace},
-		"spec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{
-			map[string]any{"name": "operator", "env": []any{map[string]any{"name": "TRAINER_IMAGE", "value": d.trainerImage}}},
-		}}}},
-	})
-	if err != nil {
-		return "", err
-	}
-	kustomization, err := yaml.Marshal(map[string]any{
-		"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-		"resources": []string{base},
-		"images":    []any{map[string]any{"name": "alignment-operator", "newName": image, "newTag": tag}},
-		"patches":   []any{map[string]any{"patch": string(patch)}},
-	})
-	if err != nil {
-		return "", err
-	}
-	return dir, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), kustomization, 0o644)
 }
 
 // cleanUp leaves what was there before, or says how to look at what is kept.

@@ -15,7 +15,6 @@ import (
 	"testing/fstest"
 	"time"
 
-	"sigs.k8s.io/yaml"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
@@ -88,40 +87,6 @@ func TestStages(t *testing.T) {
 	d.quick = true
 	if stages, err = d.readStages(); err != nil || len(stages) != 2 || stages[1].StageKind() != v1alpha1.DPOJobKind {
 		t.Errorf("quick: %v, %v", stages, err)
-	}
-}
-
-func TestOverlaySetsBothImages(t *testing.T) {
-	for image, want := range map[string][2]string{
-		"localhost/operator:dev": {"localhost/operator", "dev"},
-		"host:5000/operator":     {"host:5000/operator", ""},
-	} {
-		d, _ := newDemo(t)
-		d.operatorImage, d.trainerImage = image, "localhost/trainer:dev"
-		t.Chdir(t.TempDir())
-		d.dir = filepath.Join("out", "run") // the base is found from here, as from the repository's root
-		dir, err := d.overlay()
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var k struct {
-			Resources []string
-			Images    []struct{ NewName, NewTag string }
-			Patches   []struct{ Patch string }
-		}
-		if err := yaml.Unmarshal(b, &k); err != nil {
-			t.Fatal(err)
-		}
-		if got := [2]string{k.Images[0].NewName, k.Images[0].NewTag}; got != want {
-			t.Errorf("%s became %q", image, got)
-		}
-		if k.Resources[0] != "../../../config/default" || !strings.Contains(k.Patches[0].Patch, "localhost/trainer:dev") {
-			t.Errorf("got %s", b)
-		}
 	}
 }
 

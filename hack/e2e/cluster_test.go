@@ -15,6 +15,7 @@ import (
 const (
 	operatorNamespace  = "alignment-system"
 	operatorDeployment = "alignment-operator"
+	operatorReplicas   = "2" // as the chart's
 	// takeDown is many times what taking the local cluster down needs.
 	takeDown = 2 * time.Minute
 )
@@ -81,48 +82,14 @@ func (c *cluster) close() error {
 	return os.RemoveAll(c.state)
 }
 
-// overlay sets the images in config/default, as its comment says. The runs here are short: the operator looks often.
-const overlay = `resources: [%s]
-images: [{name: alignment-operator, newName: %s, newTag: %s}]
-patches:
-- patch: |
-    apiVersion: apps/v1
-    kind: Deployment
-    metadata: {name: alignment-operator, namespace: alignment-system}
-    spec: {template: {spec: {containers: [{name: operator, env: [{name: TRAINER_IMAGE, value: %q}]}]}}}
-- target: {kind: Deployment, name: alignment-operator}
-  patch: |
-    - op: add
-      path: /spec/template/spec/containers/0/args/-
-      value: --progress-interval=1s
-`
-
+// installOperator installs or upgrades the chart, or brings back what a test changed. The runs here are short: the
+// operator looks often.
 func installOperator(ctx context.Context) error {
-	dir, err := os.MkdirTemp("", "e2e-overlay-")
-	if err != nil {
+	if err := os.Setenv("KUBECTL", kubectlPath); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	base, err := filepath.Abs("../../config/default")
-	if err != nil {
-		return err
-	}
-	if base, err = filepath.Rel(dir, base); err != nil { // kustomize takes no absolute folder
-		return err
-	}
-	image := os.Getenv("OPERATOR_IMAGE")
-	colon := strings.LastIndex(image, ":")
-	if colon < strings.LastIndex(image, "/") || colon < 0 {
-		return fmt.Errorf("OPERATOR_IMAGE: got %q, want a name with a tag", image)
-	}
-	content := fmt.Sprintf(overlay, base, image[:colon], image[colon+1:], os.Getenv("TRAINER_IMAGE"))
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(content), 0o644); err != nil {
-		return err
-	}
-	if _, err := kubectl(ctx, nil, "apply", "--server-side", "-k", dir); err != nil {
-		return err
-	}
-	return rollout(ctx)
+	_, err := command(ctx, nil, filepath.Join("..", "deploy.sh"), "--set", "extraArgs={--progress-interval=1s}")
+	return err
 }
 
 // rollout waits until the operator is there.

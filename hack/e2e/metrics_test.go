@@ -11,8 +11,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
 )
@@ -33,15 +31,12 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("alignment_training_step is %g, /progress said %d before", at, p.Step)
 	}
 
-	var operators corev1.PodList
-	if err := kube.List(ctx, &operators, client.InNamespace(operatorNamespace), client.MatchingLabels{"app.kubernetes.io/name": "alignment-operator"}); err != nil {
-		t.Fatal(err)
-	}
-	if len(operators.Items) == 0 {
-		t.Fatal("there is no operator")
-	}
 	s.eventually(30*time.Second, func() error {
-		operator := s.scrape(operatorNamespace, operators.Items[0].Name)
+		pod, err := leader()
+		if err != nil {
+			return err
+		}
+		operator := s.scrape(operatorNamespace, pod)
 		for _, name := range []string{"alignment_stages", "alignment_job_creation_seconds", "controller_runtime_reconcile_total", "workqueue_depth"} {
 			if operator[name] == nil {
 				return fmt.Errorf("the operator has no metric %s", name)

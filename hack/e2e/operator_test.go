@@ -36,7 +36,7 @@ func TestOperatorRestart(t *testing.T) {
 	s.create(sftJob("absent"))
 	s.attempt(v1alpha1.SFTJobKind, "absent", 1, step(1))
 	s.scaleOperator("0")
-	t.Cleanup(func() { s.scaleOperator("1") })
+	t.Cleanup(func() { s.scaleOperator(operatorReplicas) })
 	s.eventually(5*time.Minute, func() error {
 		if j := s.job(v1alpha1.SFTJobKind, "absent"); j.Status.Succeeded == 0 {
 			return fmt.Errorf("the Job has not ended: %+v", j.Status)
@@ -50,7 +50,7 @@ func TestOperatorRestart(t *testing.T) {
 	if st.StageStatus().Phase == v1alpha1.PhaseSucceeded {
 		t.Error("the status knows of the end that no operator has seen")
 	}
-	s.scaleOperator("1")
+	s.scaleOperator(operatorReplicas)
 	s.endsOnce("absent", want)
 }
 
