@@ -8,6 +8,7 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -97,4 +98,20 @@ func (s *space) scaleOperator(replicas string) {
 	if err := rollout(ctx); err != nil {
 		s.Error(err)
 	}
+}
+
+// leader is the operator's pod that acts.
+func leader() (string, error) {
+	var lease coordinationv1.Lease
+	if err := kube.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: operatorDeployment}, &lease); err != nil {
+		return "", err
+	}
+	if lease.Spec.HolderIdentity == nil {
+		return "", fmt.Errorf("nobody holds the lease")
+	}
+	pod, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_") // after it stands what tells two runs of it apart
+	if err := kube.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: pod}, &corev1.Pod{}); err != nil {
+		return "", fmt.Errorf("who holds the lease: %w", err)
+	}
+	return pod, nil
 }
