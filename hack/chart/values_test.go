@@ -140,14 +140,14 @@ func TestEveryValueIsUsed(t *testing.T) {
 		"topologySpreadConstraints":     pod.TopologySpreadConstraints == nil,
 		"watchNamespace: no cluster-wide role": got["ClusterRole /alignment-operator"] == nil && got["ClusterRoleBinding /alignment-operator"] == nil &&
 			got["Role research/alignment-operator"] != nil && got["RoleBinding research/alignment-operator"] != nil,
-		"rbac.userRoles":                   got["ClusterRole /alignment-edit"] == nil && got["ClusterRole /alignment-view"] == nil,
-		"serviceAccount.annotations":       got["ServiceAccount alignment-system/other"].GetAnnotations()["example.com/role"] == "reader",
-		"crds.keep":                        got["CustomResourceDefinition /sftjobs.alignment.dev"].GetAnnotations()["helm.sh/resource-policy"] == "",
-		"metrics.podMonitor.labels":        got["PodMonitor alignment-system/alignment-operator"].GetLabels()["release"] == "prometheus",
-		"metrics.serviceMonitor.labels":    got["ServiceMonitor alignment-system/alignment-operator"].GetLabels()["release"] == "prometheus",
-		"metrics.rules.labels":             got["PrometheusRule alignment-system/alignment-operator"].GetLabels()["release"] == "prometheus",
-		"metrics.dashboard.labels":         got["ConfigMap alignment-system/alignment-dashboard"].GetLabels()["grafana"] == "main",
-		"metrics.dashboard.annotations":    got["ConfigMap alignment-system/alignment-dashboard"].GetAnnotations()["grafana_folder"] == "ML",
+		"rbac.userRoles":                       got["ClusterRole /alignment-edit"] == nil && got["ClusterRole /alignment-view"] == nil,
+		"serviceAccount.annotations":           got["ServiceAccount alignment-system/other"].GetAnnotations()["example.com/role"] == "reader",
+		"crds.keep":                            got["CustomResourceDefinition /sftjobs.alignment.dev"].GetAnnotations()["helm.sh/resource-policy"] == "",
+		"metrics.podMonitor.labels":            got["PodMonitor alignment-system/alignment-operator"].GetLabels()["release"] == "prometheus",
+		"metrics.serviceMonitor.labels":        got["ServiceMonitor alignment-system/alignment-operator"].GetLabels()["release"] == "prometheus",
+		"metrics.rules.labels":                 got["PrometheusRule alignment-system/alignment-operator"].GetLabels()["release"] == "prometheus",
+		"metrics.dashboard.labels":             got["ConfigMap alignment-system/alignment-dashboard"].GetLabels()["grafana"] == "main",
+		"metrics.dashboard.annotations":        got["ConfigMap alignment-system/alignment-dashboard"].GetAnnotations()["grafana_folder"] == "ML",
 		"metrics.serviceMonitor, commonLabels": got["Service alignment-system/alignment-operator-metrics"].GetLabels()["team"] == "ml",
 	} {
 		if !check {

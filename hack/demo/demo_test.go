@@ -15,7 +15,6 @@ import (
 	"testing/fstest"
 	"time"
 
-
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
 	"github.com/alignment-dev/alignment-operator/hack/demo/corpus"
