@@ -118,11 +118,11 @@ func (s *space) eventually(limit time.Duration, check func() error) {
 // final is something wrong that waiting does not mend.
 type final struct{ error }
 
-// pods of a stage, in no order.
+// pods of a stage that train, in no order.
 func (s *space) pods(kind v1alpha1.StageKind, stage string) []corev1.Pod {
 	s.Helper()
 	var list corev1.PodList
-	if err := kube.List(ctx, &list, client.InNamespace(s.name), client.MatchingLabels{"alignment.dev/kind": string(kind), "alignment.dev/name": stage}); err != nil {
+	if err := kube.List(ctx, &list, client.InNamespace(s.name), client.MatchingLabels{"batch.kubernetes.io/job-name": jobName(kind, stage)}); err != nil {
 		s.Fatal(err)
 	}
 	return list.Items
