@@ -42,6 +42,8 @@ type Manifest struct {
 	Files []File `json:"files"`
 	// Inputs are all that the run read, with their digests.
 	Inputs []runconfig.Artifact `json:"inputs,omitempty"`
+	// Lineage are the checkpoints behind the inputs, the oldest first. Manifests of earlier versions have none.
+	Lineage []Ancestor `json:"lineage,omitempty"`
 	// Metrics holds what two runs of one hash have in common: no times, no speeds.
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
 	Versions map[string]string  `json:"versions,omitempty"`
@@ -101,7 +103,7 @@ func seal(dir, name string) (File, error) {
 	if err := checkPath(name); err != nil {
 		return File{}, err
 	}
-	f, err := os.Open(filepath.Join(dir, name))
+	f, err := storage.Open(filepath.Join(dir, name))
 	if err != nil {
 		return File{}, err
 	}
@@ -116,15 +118,8 @@ func seal(dir, name string) (File, error) {
 	return File{Path: name, Size: size, SHA256: sum}, nil
 }
 
-// hashFile reads a regular file to its end.
+// hashFile reads a file to its end.
 func hashFile(f *os.File) (size int64, sum string, err error) {
-	st, err := f.Stat()
-	if err != nil {
-		return 0, "", err
-	}
-	if !st.Mode().IsRegular() {
-		return 0, "", fmt.Errorf("%w: %s is not a regular file", ErrFormat, f.Name())
-	}
 	h := sha256.New()
 	size, err = io.Copy(h, f)
 	return size, hex.EncodeToString(h.Sum(nil)), err
@@ -133,7 +128,10 @@ func hashFile(f *os.File) (size int64, sum string, err error) {
 // ReadManifest reads a folder's manifest and its digest. A folder that is not published is
 // fs.ErrNotExist; a manifest that is no such thing is ErrFormat.
 func ReadManifest(dir string) (m *Manifest, digest string, err error) {
-	f, err := os.Open(filepath.Join(dir, ManifestFile))
+	f, err := storage.Open(filepath.Join(dir, ManifestFile))
+	if errors.Is(err, storage.ErrNotRegular) {
+		return nil, "", fmt.Errorf("read manifest: %w: %w", ErrFormat, err)
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("read manifest: %w", err)
 	}
@@ -168,6 +166,12 @@ func parseManifest(b []byte) (*Manifest, error) {
 var sha256Pattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 func (m *Manifest) check() error {
+	if !wordPattern.MatchString(m.Method) || !hashPattern.MatchString(m.RunHash) {
+		return fmt.Errorf("%w: method %.40q, run hash %.80q", ErrFormat, m.Method, m.RunHash)
+	}
+	if err := checkLineage(m.Lineage); err != nil {
+		return err
+	}
 	for i, f := range m.Files {
 		if err := checkPath(f.Path); err != nil {
 			return err
@@ -232,9 +236,12 @@ var globMeta = regexp.MustCompile(`[\\*?\[]`)
 func escapeGlob(s string) string { return globMeta.ReplaceAllString(s, `\$0`) }
 
 func verifyFile(path string, want File) error {
-	f, err := os.Open(path)
+	f, err := storage.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &storage.DigestError{Path: path, Want: "sha256:" + want.SHA256, Got: "no such file"}
+	}
+	if errors.Is(err, storage.ErrNotRegular) {
+		return &storage.DigestError{Path: path, Want: "sha256:" + want.SHA256, Got: "no regular file"}
 	}
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)

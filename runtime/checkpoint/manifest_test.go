@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
@@ -180,7 +182,8 @@ func TestVerifyFolderWithGlobCharacters(t *testing.T) {
 }
 
 func FuzzManifest(f *testing.F) {
-	for _, s := range []string{wantManifest, `{}`, `{"version":1}`, `{"version":2}`, `{"version":1,"files":[{"path":"../x"}]}`, `{"version":1,"x":1}`, `{"version":1} {}`} {
+	for _, s := range []string{wantManifest, `{}`, `{"version":1}`, `{"version":2}`, `{"version":1,"files":[{"path":"../x"}]}`, `{"version":1,"x":1}`, `{"version":1} {}`,
+		`{"version":1,"lineage":[{"name":"a/b","uri":"x","digest":"sha256:` + strings.Repeat("0", 64) + `","inputs":[{"role":"train"}]}]}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -205,4 +208,83 @@ func FuzzManifest(f *testing.F) {
 			t.Fatalf("not sorted: %v", m.Files)
 		}
 	})
+}
+
+// TestHostileManifests: a folder may hold anything under the manifest's name.
+func TestHostileManifests(t *testing.T) {
+	file := func(path string) string {
+		return `{"version":1,"files":[{"path":"` + path + `","size":1,"sha256":"` + strings.Repeat("0", 64) + `"}]}`
+	}
+	for name, text := range map[string]string{
+		"empty":              "",
+		"file above":         file("../x"),
+		"file far above":     file("a/../../x"),
+		"absolute":           file("/etc/passwd"),
+		"not clean":          file("a//b"),
+		"the manifest":       file("manifest.json"),
+		"the folder":         file("."),
+		"no name":            file(""),
+		"negative size":      strings.Replace(file("x"), `"size":1`, `"size":-1`, 1),
+		"endless size":       strings.Replace(file("x"), `"size":1`, `"size":9223372036854775808`, 1),
+		"size in words":      strings.Replace(file("x"), `"size":1`, `"size":"1"`, 1),
+		"deep":               strings.Repeat(`{"metrics":`, 100_000),
+		"deep list":          `{"version":1,"files":` + strings.Repeat("[", 100_000),
+		"unknown field":      `{"version":1,"files":[],"exec":"x"}`,
+		"version of others":  `{"version":2,"files":[]}`,
+		"two":                `{"version":1,"files":[]}{"version":1,"files":[]}`,
+		"a list":             `[]`,
+		"lineage of strings": `{"version":1,"files":[],"lineage":["x"]}`,
+	} {
+		dir := folder(t, map[string]string{ManifestFile: text})
+		if _, _, err := ReadManifest(dir); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: got %v, want ErrFormat", name, err)
+		}
+		if _, err := Verify(dir, ""); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: Verify: got %v, want ErrFormat", name, err)
+		}
+	}
+	for name, put := range map[string]func(path string) error{
+		"larger than a manifest": func(path string) error {
+			if err := os.WriteFile(path, nil, 0o644); err != nil {
+				return err
+			}
+			return os.Truncate(path, 1<<33) // a hole: it takes no space
+		},
+		"a device": func(path string) error { return os.Symlink("/dev/zero", path) },
+		"a pipe":   func(path string) error { return syscall.Mkfifo(path, 0o644) },
+		"a folder": func(path string) error { return os.Mkdir(path, 0o755) },
+		"a link to a pipe": func(path string) error {
+			return errors.Join(syscall.Mkfifo(path+"x", 0o644), os.Symlink(path+"x", path))
+		},
+	} {
+		dir := t.TempDir()
+		if err := put(filepath.Join(dir, ManifestFile)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := ReadManifest(dir); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: got %v, want ErrFormat", name, err)
+		}
+	}
+}
+
+// TestVerifyReadsRegularFilesOnly: what the manifest names may have been replaced by a pipe or a device.
+func TestVerifyReadsRegularFilesOnly(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"pipe":   func(path string) error { return syscall.Mkfifo(path, 0o644) },
+		"device": func(path string) error { return os.Symlink("/dev/zero", path) },
+		"folder": func(path string) error { return os.Mkdir(path, 0o755) },
+	} {
+		dir, digest := publish(t)
+		path := filepath.Join(dir, "model.safetensors")
+		if err := errors.Join(os.Remove(path), put(path)); err != nil {
+			t.Fatal(err)
+		}
+		var de *storage.DigestError
+		if _, err := Verify(dir, digest); !errors.As(err, &de) || de.Path != path {
+			t.Errorf("%s: got %v, want a DigestError about %s", name, err, path)
+		}
+		if _, err := OpenSafetensors(path); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: opened as weights: got %v, want ErrFormat", name, err)
+		}
+	}
 }

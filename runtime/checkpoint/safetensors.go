@@ -10,6 +10,8 @@ import (
 	"maps"
 	"os"
 	"slices"
+
+	"github.com/alignment-dev/alignment-operator/runtime/storage"
 )
 
 // ErrFormat is wrapped by every error about a file's content, as opposed to one of
@@ -38,14 +40,14 @@ type Safetensors struct {
 // size, so that a hostile or truncated file is refused before anything is allocated for it.
 // The caller closes it.
 func OpenSafetensors(path string) (*Safetensors, error) {
-	f, err := os.Open(path)
+	f, err := storage.Open(path)
+	if errors.Is(err, storage.ErrNotRegular) {
+		return nil, fmt.Errorf("open safetensors: %w: %w", ErrFormat, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open safetensors: %w", err)
 	}
 	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%w: %s is not a regular file", ErrFormat, path)
-	}
 	if err == nil {
 		var s *Safetensors
 		if s, err = parseSafetensors(f, st.Size()); err == nil {

@@ -130,15 +130,29 @@ func savedSteps(out string) ([]int, error) {
 	}
 	var steps []int
 	for _, e := range entries {
-		digits, ok := strings.CutPrefix(e.Name(), stepPrefix)
-		step, err := strconv.Atoi(digits)
-		if ok && err == nil && step >= 0 && strconv.Itoa(step) == digits {
+		if step, ok := stepOf(e.Name()); ok {
 			steps = append(steps, step)
 		}
 	}
 	slices.Sort(steps)
 	slices.Reverse(steps)
 	return steps, nil
+}
+
+// IsState says whether name, in StateFolder, is a state's, complete or not.
+func IsState(name string) bool {
+	if storage.IsTemp(name) {
+		return true
+	}
+	_, ok := stepOf(name)
+	return ok
+}
+
+// stepOf reads the step off a state's name.
+func stepOf(name string) (step int, ok bool) {
+	digits, ok := strings.CutPrefix(name, stepPrefix)
+	step, err := strconv.Atoi(digits)
+	return step, ok && err == nil && step >= 0 && strconv.Itoa(step) == digits
 }
 
 // DropStates removes every state of a run: after it was published, or when they are another

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 )
 
 // DigestError says that a file is not the one that was promised: no retry mends it.
@@ -27,7 +26,7 @@ func Digest(b []byte) string {
 
 // DigestFile is the SHA-256 of a file, as "sha256:<64 hex>". It reads the file in pieces.
 func DigestFile(path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := Open(path)
 	if err != nil {
 		return "", fmt.Errorf("digest: %w", err)
 	}
