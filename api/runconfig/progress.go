@@ -39,7 +39,7 @@ type Result struct {
 	// ExitCode is one of the Exit constants.
 	ExitCode int `json:"exitCode"`
 	// Reason is a CamelCase word for a condition: Succeeded, InvalidConfig, InvalidData,
-	// DigestMismatch, DiskFull, Diverged, Interrupted, Error.
+	// DigestMismatch, DiskFull, Diverged, StopRule, Interrupted, NotPublished, Error.
 	Reason string `json:"reason"`
 	// Message is one sentence for people; it names file, line and field where it can.
 	Message string `json:"message,omitempty"`
@@ -82,8 +82,11 @@ const (
 	ReasonDigestMismatch = "DigestMismatch"
 	ReasonDiskFull       = "DiskFull"
 	ReasonDiverged       = "Diverged"
+	ReasonStopRule       = "StopRule"
 	ReasonInterrupted    = "Interrupted"
-	ReasonError          = "Error"
+	// ReasonNotPublished is what a lookup answers, with ExitDone, where there is nothing to adopt.
+	ReasonNotPublished = "NotPublished"
+	ReasonError        = "Error"
 )
 
 // Exit codes of the trainer. The operator's podFailurePolicy depends on them.

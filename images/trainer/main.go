@@ -28,11 +28,8 @@ type exitCode int
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 func main() {
-	if err := tensor.ReexecTuned(); err != nil {
-		fmt.Fprintln(os.Stderr, "trainer: tuning the environment failed, going on slower:", err)
-	}
-	debug.SetGCPercent(400) // Go's heap is small beside libtorch's, which it does not manage
-	// A step in progress ends, the state is saved, then the process exits.
+	// A step in progress ends, the state is saved, then the process exits. First of all: a signal that Go
+	// handles itself ends process 1 of a container with code 2, which is taken for invalid input.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	root := &cobra.Command{
@@ -42,7 +39,11 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(trainCommand(), generateCommand(), evaluateCommand(), tokenizerCommand(), dataCommand(), objectiveCommand())
+	for _, c := range []*cobra.Command{trainCommand(), generateCommand(), evaluateCommand(), objectiveCommand()} {
+		c.PreRun = tune
+		root.AddCommand(c)
+	}
+	root.AddCommand(lookupCommand(), removeCommand(), tokenizerCommand(), dataCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		var code exitCode
 		if errors.As(err, &code) {
@@ -51,4 +52,21 @@ func main() {
 		fmt.Fprintln(os.Stderr, "trainer:", err)
 		os.Exit(runconfig.ExitInvalid)
 	}
+}
+
+// tune restarts the program, once, in the environment that libtorch computes best in.
+func tune(c *cobra.Command, _ []string) {
+	if c.Context().Err() != nil {
+		os.Exit(runconfig.ExitTerminated) // a restart would forget the signal
+	}
+	if err := tensor.ReexecTuned(); err != nil {
+		fmt.Fprintln(os.Stderr, "trainer: tuning the environment failed, going on slower:", err)
+	}
+	debug.SetGCPercent(400) // Go's heap is small beside libtorch's, which it does not manage
+}
+
+// endAtSignal ends a program that has nothing to save, and is done again from its beginning. done says that it has
+// ended by itself: main ends the context too.
+func endAtSignal(ctx context.Context) (done func() bool) {
+	return context.AfterFunc(ctx, func() { os.Exit(runconfig.ExitTerminated) })
 }

@@ -22,7 +22,7 @@ func trainCommand() *cobra.Command {
 		Short: "Carry out a RunConfig, resuming what an earlier attempt left",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			log := logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, nil))
+			log := newLog()
 			config, err := runconfig.Load(path)
 			if err != nil {
 				return finish(log, runconfig.Result{ExitCode: runconfig.ExitInvalid, Reason: runconfig.ReasonInvalidConfig, Message: err.Error()})
@@ -36,6 +36,8 @@ func trainCommand() *cobra.Command {
 	c.Flags().StringVar(&path, "config", runconfig.ConfigPath, "the RunConfig")
 	return c
 }
+
+func newLog() logr.Logger { return logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, nil)) }
 
 // finish leaves the result where the kubelet looks for it and turns it into an exit code.
 func finish(log logr.Logger, result runconfig.Result) error {
@@ -53,6 +55,10 @@ func finish(log logr.Logger, result runconfig.Result) error {
 	if result.ExitCode != runconfig.ExitDone {
 		log.Error(nil, "Run ended early", "reason", result.Reason, "message", result.Message, "exitCode", result.ExitCode)
 		return exitCode(result.ExitCode)
+	}
+	if result.Output == nil {
+		log.Info("Done", "message", result.Message)
+		return nil
 	}
 	log.Info("Run done", "output", result.Output.URI, "digest", result.Output.Digest, "steps", result.Step, "adopted", result.Adopted)
 	return nil

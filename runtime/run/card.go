@@ -8,18 +8,20 @@ import (
 	"text/template"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
 )
 
 // modelCard is the README.md of a published folder. Like all files of the manifest it has
-// no time and no name in it: equal runs publish equal bytes.
+// no time and not the run's name in it: equal runs publish equal bytes.
 func (r *run) modelCard(metrics map[string]float64) []byte {
 	type row struct{ Name, Value string }
 	card := struct {
 		Method  runconfig.Method
 		Hash    string
 		Inputs  []runconfig.Artifact
+		Lineage []checkpoint.Ancestor
 		Metrics []row
-	}{r.config.Method, r.hash, r.inputs, nil}
+	}{r.config.Method, r.hash, r.inputs, r.lineage, nil}
 	for _, k := range slices.Sorted(maps.Keys(metrics)) {
 		card.Metrics = append(card.Metrics, row{k, fmt.Sprintf("%.6g", metrics[k])})
 	}
@@ -42,6 +44,11 @@ Run hash ` + "`{{.Hash}}`" + `. manifest.json has the digest of every file.
 | role | digest |
 |---|---|
 {{range .Inputs}}| {{.Role}} | {{.Digest}} |
+{{end}}{{if .Lineage}}
+## Lineage
+The checkpoints behind it, the oldest first; manifest.json has their inputs.
+{{range .Lineage}}
+- {{or .Method "checkpoint"}}{{with .Name}} {{.}}{{end}} ` + "`{{.Digest}}`" + `{{end}}
 {{end}}
 ## Metrics
 | metric | value |

@@ -86,8 +86,13 @@ func (r *run) verifyFolder(role, field string, s runconfig.Source) error {
 	if s.Digest != "" {
 		digest = s.Digest
 	}
-	if _, err := checkpoint.Verify(dir, digest); err != nil {
+	m, err := checkpoint.Verify(dir, digest)
+	if err != nil {
 		return fmt.Errorf("%s: %w", field, err)
+	}
+	r.parents = append(r.parents, checkpoint.Parent{URI: s.URI, Digest: digest, Manifest: m})
+	if r.lineage, err = checkpoint.Lineage(r.parents); err != nil {
+		return invalidData(field+".uri", err)
 	}
 	r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: s.URI, Digest: digest})
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -30,6 +31,9 @@ const (
 	samplesFile = "samples.jsonl"
 )
 
+// published are the files of a checkpoint.
+var published = []string{"README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+
 // publish writes the Hugging Face folder and, last, its manifest.
 func (r *run) publish(policy *model.Model, tok *tokenizer.Tokenizer, metrics map[string]float64) (digest string, err error) {
 	fail := func(err error) (string, error) { return "", fmt.Errorf("output.uri: publish: %w", err) }
@@ -53,8 +57,10 @@ func (r *run) publish(policy *model.Model, tok *tokenizer.Tokenizer, metrics map
 			return fail(err)
 		}
 	}
-	m := checkpoint.Manifest{RunHash: r.hash, Method: string(r.config.Method), Inputs: r.inputs, Metrics: metrics, Versions: r.versions()}
-	for _, name := range []string{"README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} {
+	m := checkpoint.Manifest{
+		RunHash: r.hash, Method: string(r.config.Method), Inputs: r.inputs, Lineage: r.lineage, Metrics: metrics, Versions: r.versions(),
+	}
+	for _, name := range published {
 		m.Files = append(m.Files, checkpoint.File{Path: name})
 	}
 	if digest, err = checkpoint.Publish(r.dir, m); err != nil {
@@ -109,12 +115,16 @@ func (r *run) writeResult(result runconfig.Result) error {
 	return storage.WriteFile(filepath.Join(r.dir, resultFile), append(b, '\n'), 0o644)
 }
 
+// maxResult bounds what is read of a result.json, which anything may have written.
+const maxResult = 1 << 20
+
 func readResult(path string) (result runconfig.Result, err error) {
-	b, err := os.ReadFile(path)
+	f, err := storage.Open(path)
 	if err != nil {
 		return result, err
 	}
-	err = json.Unmarshal(b, &result)
+	defer f.Close()
+	err = json.NewDecoder(io.LimitReader(f, maxResult)).Decode(&result)
 	return result, err
 }
 

@@ -39,6 +39,8 @@ type run struct {
 	hash     string
 	dir      string // the output folder
 	inputs   []runconfig.Artifact
+	parents  []checkpoint.Parent // those of the inputs that are published checkpoints
+	lineage  []checkpoint.Ancestor
 	resolver storage.Resolver
 	progress runconfig.Progress
 	recorder *metrics.Recorder
@@ -48,15 +50,9 @@ type run struct {
 // Run carries out c and says how it ended; it never panics on bad input. When ctx ends
 // the run saves its state and the result is Interrupted.
 func Run(ctx context.Context, c *runconfig.RunConfig, env Environment) runconfig.Result {
-	r := &run{Environment: env, config: c, resolver: storage.Resolver{Mounts: c.Placement.Mounts}}
+	r := newRun(c, env)
 	result, err := r.do(ctx)
-	if err != nil {
-		result.ExitCode, result.Reason = classify(err)
-		result.Message = err.Error()
-	} else {
-		result.Reason = runconfig.ReasonSucceeded
-	}
-	result.Inputs, result.RunHash = r.inputs, r.hash
+	result = r.end(result, err)
 	if r.dir != "" {
 		if err := r.writeResult(result); err != nil {
 			r.Log.Error(err, "Writing the result failed")
@@ -71,6 +67,38 @@ func Run(ctx context.Context, c *runconfig.RunConfig, env Environment) runconfig
 	return result
 }
 
+func newRun(c *runconfig.RunConfig, env Environment) *run {
+	return &run{Environment: env, config: c, resolver: storage.Resolver{Mounts: c.Placement.Mounts}}
+}
+
+// end adds to a result what all have.
+func (r *run) end(result runconfig.Result, err error) runconfig.Result {
+	switch {
+	case err != nil:
+		result.ExitCode, result.Reason = classify(err)
+		result.Message = err.Error()
+	case result.Output == nil:
+		result.Reason = runconfig.ReasonNotPublished
+	default:
+		result.Reason = runconfig.ReasonSucceeded
+	}
+	result.Inputs, result.RunHash = r.inputs, r.hash
+	return result
+}
+
+// identify finds out which run this is and where its folder.
+func (r *run) identify() (err error) {
+	if r.hash = r.config.Output.RunHash; r.hash == "" {
+		if r.hash, err = r.config.Hash(); err != nil {
+			return err
+		}
+	}
+	if r.dir, err = r.resolver.Path(r.config.Output.URI); err != nil {
+		return invalidField("output.uri", err)
+	}
+	return nil
+}
+
 func (r *run) close() {
 	if r.server != nil {
 		r.server.Close()
@@ -81,14 +109,8 @@ func (r *run) close() {
 }
 
 func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
-	c := r.config
-	if r.hash = c.Output.RunHash; r.hash == "" {
-		if r.hash, err = c.Hash(); err != nil {
-			return result, err
-		}
-	}
-	if r.dir, err = r.resolver.Path(c.Output.URI); err != nil {
-		return result, invalidField("output.uri", err)
+	if err := r.identify(); err != nil {
+		return result, err
 	}
 	if err := r.verifyInputs(); err != nil {
 		return result, err
@@ -150,9 +172,7 @@ func (r *run) published() (runconfig.Result, bool, error) {
 	result, _ := readResult(filepath.Join(r.dir, resultFile)) // lost if the attempt died between the two files
 	result.ExitCode, result.Message, result.Adopted = runconfig.ExitDone, "", true
 	result.Output = r.output(digest)
-	if result.Metrics == nil {
-		result.Metrics = m.Metrics
-	}
+	result.Metrics = m.Metrics // result.json is not part of what was verified
 	return result, true, nil
 }
 
