@@ -26,7 +26,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	"sigs.k8s.io/yaml"
 
 	"github.com/alignment-dev/alignment-operator/controllers"
 	"github.com/alignment-dev/alignment-operator/controllers/desired"
@@ -116,7 +115,10 @@ func runTests(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	stops = append(stops, stopOperator)
-	return m.Run(), nil
+	ctx, stopLookups := context.WithCancel(context.Background())
+	defer stopLookups()
+	go answerLookups(ctx)
+	return checkPermissions(m.Run())
 }
 
 // startControllerManager runs the two controllers that the operator relies on.
@@ -162,33 +164,39 @@ func startControllerManager(env *envtest.Environment, cfg *rest.Config) (stop fu
 	}, nil
 }
 
+// operatorUser is the operator's, with the permissions of config/rbac.
+const operatorUser = "operator"
+
 // startOperator runs the operator as the user of config/rbac.
 func startOperator(env *envtest.Environment, cfg *rest.Config, port int) (stop func() error, err error) {
-	const name = "operator"
-	if err := grantRole(name); err != nil {
+	if err := grantRole(operatorUser); err != nil {
 		return nil, err
 	}
-	user, err := env.AddUser(envtest.User{Name: name}, cfg)
+	user, err := env.AddUser(envtest.User{Name: operatorUser}, cfg)
 	if err != nil {
 		return nil, err
 	}
 	ucfg := user.Config()
 	ucfg.QPS, ucfg.Burst = 500, 500
 	ucfg.Wrap(writes.wrap)
+	ucfg.Wrap(requests.wrap)
+	ucfg.Wrap(traffic.wrap)
 	scheme, err := controllers.Scheme()
 	if err != nil {
 		return nil, err
 	}
+	cacheOptions := controllers.CacheOptions("")
+	cacheOptions.DefaultFieldSelector = notReserved()
 	mgr, err := ctrl.NewManager(ucfg, ctrl.Options{
 		Scheme:  scheme,
-		Cache:   controllers.CacheOptions(""),
+		Cache:   cacheOptions,
 		Metrics: server.Options{BindAddress: "0"},
 	})
 	if err != nil {
 		return nil, err
 	}
 	registry = prometheus.NewRegistry()
-	metrics := controllers.NewMetrics(mgr.GetClient())
+	metrics := controllers.NewMetrics(mgr.GetClient(), mgr.Elected())
 	if err := metrics.Register(registry); err != nil {
 		return nil, err
 	}
@@ -211,15 +219,11 @@ func startOperator(env *envtest.Environment, cfg *rest.Config, port int) (stop f
 
 // grantRole gives a user what config/rbac gives the operator.
 func grantRole(user string) error {
-	b, err := os.ReadFile(filepath.Join("..", "config", "rbac", "role.yaml"))
+	role, err := operatorRole()
 	if err != nil {
 		return err
 	}
-	var role rbacv1.ClusterRole
-	if err := yaml.UnmarshalStrict(b, &role); err != nil {
-		return err
-	}
-	if err := admin.Create(context.Background(), &role); err != nil {
+	if err := admin.Create(context.Background(), role); err != nil {
 		return err
 	}
 	return admin.Create(context.Background(), &rbacv1.ClusterRoleBinding{
@@ -234,6 +238,11 @@ func namespace(t *testing.T) string {
 	t.Helper()
 	needControlPlane(t)
 	t.Parallel()
+	return newNamespace(t)
+}
+
+func newNamespace(t *testing.T) string {
+	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		GenerateName: "test-",
 		Labels:       map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},

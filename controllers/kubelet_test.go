@@ -1,11 +1,14 @@
 package controllers_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -31,7 +34,7 @@ func pod(t *testing.T, stage v1alpha1.Stage) *corev1.Pod {
 			return err
 		}
 		for i := range list.Items {
-			if p := list.Items[i]; p.Status.Phase == corev1.PodPending || p.Status.Phase == corev1.PodRunning {
+			if p := list.Items[i]; !lookup(&p) && (p.Status.Phase == corev1.PodPending || p.Status.Phase == corev1.PodRunning) {
 				found = &p
 				return nil
 			}
@@ -39,6 +42,38 @@ func pod(t *testing.T, stage v1alpha1.Stage) *corev1.Pod {
 		return fmt.Errorf("%s has no live pod, of %d", stage.GetName(), len(list.Items))
 	})
 	return found
+}
+
+// lookup says whether a pod looks for a published checkpoint.
+func lookup(p *corev1.Pod) bool { return strings.HasSuffix(p.Labels[batchv1.JobNameLabel], "-lookup") }
+
+// published is what lookups find, by namespace/stage; a message of a trainer. Others find nothing.
+var published sync.Map
+
+// answerLookups ends the pods of lookups as a trainer would.
+func answerLookups(ctx context.Context) {
+	for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		var list corev1.PodList
+		if err := admin.List(ctx, &list, client.MatchingLabels{"app.kubernetes.io/managed-by": desired.OperatorName}); err != nil {
+			continue
+		}
+		for i := range list.Items {
+			p := &list.Items[i]
+			if !lookup(p) || p.Status.Phase != corev1.PodPending {
+				continue
+			}
+			message, found := published.Load(p.Namespace + "/" + p.Labels[desired.LabelName])
+			if !found {
+				message = `{"exitCode":0,"reason":"NotPublished","message":"nothing is published"}`
+			}
+			p.Status.Phase = corev1.PodSucceeded
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+				Name: desired.Container, Image: "x", ImageID: "x",
+				State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed", Message: message.(string), StartedAt: metav1.Now(), FinishedAt: metav1.Now()}},
+			}}
+			_ = admin.Status().Update(ctx, p) // the next round tries again
+		}
+	}
 }
 
 // start binds a pod to a node and runs it.

@@ -37,7 +37,7 @@ func TestChainInAnyOrder(t *testing.T) {
 	noJob(t, d) // a waiting stage holds no quota
 	finish(t, s, "a")
 	done := becomes(t, s, v1alpha1.PhaseSucceeded, v1alpha1.ConditionTrained, v1alpha1.ReasonSucceeded)
-	if want := "pvc://models/" + ns + "/base/" + done.RunHash[:12]; done.Output.URI != want || done.Output.Digest != digest("a") {
+	if want := "pvc://models/" + ns + "/base-sft/" + done.RunHash[:12]; done.Output.URI != want || done.Output.Digest != digest("a") {
 		t.Errorf("output is %+v, want %s and the digest of the result", done.Output, want)
 	}
 	if done.Inputs[1].Digest != digest("d") {
@@ -60,7 +60,7 @@ func TestChainInAnyOrder(t *testing.T) {
 	if c := condition(t, ready, v1alpha1.ConditionStalled); c.Status != metav1.ConditionFalse {
 		t.Errorf("a ready stage is stalled: %+v", c)
 	}
-	wantEvents(t, d, "WaitingForInputs", "InputsResolved", "JobCreated", "Trained")
+	wantEvents(t, d, "WaitingForInputs", "InputsResolved", "Started", "Trained")
 }
 
 // InstructGPT's three stages, all of one name and applied last first: each waits for all of its own.
@@ -119,7 +119,7 @@ func TestInvalidInputStallsAndAnEditRetries(t *testing.T) {
 		t.Errorf("%d attempts, want 1: nothing is retried", got.Attempts)
 	}
 	first := job(t, s)
-	wantEvents(t, s, "JobCreated", "InvalidData")
+	wantEvents(t, s, "Started", "InvalidData")
 
 	s.Spec.Data.Train[0].URI = "pvc://data/mended.jsonl"
 	if err := admin.Update(t.Context(), s); err != nil {
@@ -161,7 +161,10 @@ func TestRetryBudget(t *testing.T) {
 	if got.Attempts != 2 {
 		t.Errorf("%d attempts, want 2", got.Attempts)
 	}
-	wantEvents(t, s, "JobCreated", "Restarted", "DiskFull")
+	if got.Restarts != 1 || got.Disruptions != 1 || len(got.History) != 3 {
+		t.Errorf("%d restarts and %d disruptions, want 1 and 1, in %+v", got.Restarts, got.Disruptions, got.History)
+	}
+	wantEvents(t, s, "Started", "Disrupted", "Restarted", "DiskFull")
 }
 
 func TestProgress(t *testing.T) {
@@ -314,7 +317,9 @@ func TestStale(t *testing.T) {
 	s := sft(ns, "old")
 	create(t, s)
 	first := job(t, s)
-	becomes(t, s, v1alpha1.PhasePending, v1alpha1.ConditionStale, v1alpha1.ReasonUpToDate)
+	p := pod(t, s)
+	start(t, p)
+	becomes(t, s, v1alpha1.PhaseRunning, v1alpha1.ConditionStale, v1alpha1.ReasonUpToDate)
 	s.Spec.Pod.NodeSelector = map[string]string{"disk": "fast"}
 	if err := admin.Update(t.Context(), s); err != nil {
 		t.Fatal(err)
@@ -335,11 +340,11 @@ func TestStale(t *testing.T) {
 	if err := admin.Update(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	got := becomes(t, s, v1alpha1.PhasePending, v1alpha1.ConditionStale, v1alpha1.ReasonInputsChanged)
+	got := becomes(t, s, v1alpha1.PhaseRunning, v1alpha1.ConditionStale, v1alpha1.ReasonInputsChanged)
 	if got.RunHash != first.Annotations[desired.AnnotationRunHash] || job(t, s).UID != first.UID {
 		t.Error("the run did not keep what it was started with")
 	}
-	finish(t, s, "a")
+	end(t, p, runconfig.ExitDone, result(t, s, "a"))
 	becomes(t, s, v1alpha1.PhaseSucceeded, v1alpha1.ConditionStale, v1alpha1.ReasonInputsChanged)
 }
 

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
@@ -50,14 +49,14 @@ type Reconciler struct {
 	ProgressInterval time.Duration
 }
 
-// +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs;rewardmodeljobs;ppojobs;dpojobs;simpojobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs;rewardmodeljobs;ppojobs;dpojobs;simpojobs,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs/status;rewardmodeljobs/status;ppojobs/status;dpojobs/status;simpojobs/status,verbs=patch
 // +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs/finalizers;rewardmodeljobs/finalizers;ppojobs/finalizers;dpojobs/finalizers;simpojobs/finalizers,verbs=update
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;patch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;create;patch
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
 // Reconcile makes one pass over a stage.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -65,31 +64,35 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.Client.Get(ctx, req.NamespacedName, stage); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if !stage.GetDeletionTimestamp().IsZero() {
+	if stage.GetDeletionTimestamp() != nil && !controllerutil.ContainsFinalizer(stage, Finalizer) {
 		return ctrl.Result{}, nil // owner references do the rest
+	}
+	if changed, err := r.finalizer(ctx, stage); changed || err != nil {
+		return ctrl.Result{}, err
 	}
 	o, err := r.gather(ctx, stage)
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("gather: %w", err)
 	}
-	if o.Inputs.Problem == nil {
-		o.Run, o.Invalid = desired.NewRun(stage, o.Inputs.Resolved, r.Settings)
-	}
-	changed, err := r.apply(ctx, o)
+	do, outdated := decide(o, r.Clock.Now()), o.Outdated()
+	changed, err := r.apply(ctx, o, do)
 	if changed {
-		return ctrl.Result{}, nil // the Job's own event brings the next pass, with the Job in the cache
+		return ctrl.Result{}, nil // the object's own event brings the next pass, with the change in the cache
 	}
-	o.CreateError = err
+	o.ApplyError = err
 	conflict, perr := r.patchStatus(ctx, o)
 	switch {
 	case perr != nil || err != nil:
 		return ctrl.Result{}, errors.Join(perr, err)
-	case conflict:
+	case conflict || outdated: // what replaces an outdated run begins when its status is cleared
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
 	if pod := status.Newest(o.Pods); pod != nil && status.Running(pod) {
 		// How far a trainer is, only it knows: while it runs, and only then, it is asked again.
 		return ctrl.Result{RequeueAfter: r.ProgressInterval}, nil
+	}
+	if at := o.Expires(); o.Job != nil && !at.IsZero() {
+		return ctrl.Result{RequeueAfter: max(at.Sub(r.Clock.Now()), conflictDelay)}, nil
 	}
 	return ctrl.Result{}, nil
 }
@@ -98,16 +101,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (r *Reconciler) gather(ctx context.Context, stage v1alpha1.Stage) (status.Observed, error) {
 	o := status.Observed{Stage: stage}
 	var err error
-	if o.Inputs, err = inputs.Gather(ctx, r.Client, stage); err != nil {
-		return o, err
+	if stage.GetDeletionTimestamp() == nil {
+		if o.Inputs, err = inputs.Gather(ctx, r.Client, stage); err != nil {
+			return o, err
+		}
+		if o.Inputs.Problem == nil {
+			o.Run, o.Invalid = desired.NewRun(stage, o.Inputs.Resolved, o.Inputs.Lineage, r.Settings)
+		}
 	}
-	job := &batchv1.Job{}
-	err = r.Client.Get(ctx, client.ObjectKey{Namespace: stage.GetNamespace(), Name: desired.Name(stage)}, job)
-	switch {
-	case client.IgnoreNotFound(err) != nil:
-		return o, fmt.Errorf("get Job: %w", err)
-	case err == nil && metav1.IsControlledBy(job, stage):
-		o.Job = job // else applying ours will say what is in the way
+	for name, job := range map[string]**batchv1.Job{
+		desired.Name(stage): &o.Job, desired.LookupName(stage): &o.Lookup, desired.RemovalName(stage): &o.Removal,
+	} {
+		if *job, err = r.job(ctx, stage, name); err != nil {
+			return o, err
+		}
 	}
 	var pods corev1.PodList
 	if err := r.Client.List(ctx, &pods, client.InNamespace(stage.GetNamespace()),
@@ -118,6 +125,9 @@ func (r *Reconciler) gather(ctx context.Context, stage v1alpha1.Stage) (status.O
 		switch {
 		case o.Job != nil && metav1.IsControlledBy(&p, o.Job):
 			o.Pods = append(o.Pods, p)
+		case o.Lookup != nil && metav1.IsControlledBy(&p, o.Lookup):
+			o.LookupPods = append(o.LookupPods, p)
+		case o.Removal != nil && metav1.IsControlledBy(&p, o.Removal):
 		case p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed:
 			o.Leftover = append(o.Leftover, p.Name)
 		}
@@ -126,6 +136,21 @@ func (r *Reconciler) gather(ctx context.Context, stage v1alpha1.Stage) (status.O
 		o.Progress = r.readProgress(ctx, pod)
 	}
 	return o, nil
+}
+
+// job is nil for one that is not there, or not the stage's: applying ours will say what is in the way.
+func (r *Reconciler) job(ctx context.Context, stage v1alpha1.Stage, name string) (*batchv1.Job, error) {
+	job := &batchv1.Job{}
+	if err := r.Client.Get(ctx, client.ObjectKey{Namespace: stage.GetNamespace(), Name: name}, job); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("get Job: %w", err)
+	}
+	if !metav1.IsControlledBy(job, stage) {
+		return nil, nil
+	}
+	return job, nil
 }
 
 // progressDue keeps the passes that other events bring from asking too often.
@@ -145,64 +170,103 @@ func (r *Reconciler) readProgress(ctx context.Context, pod *corev1.Pod) *runconf
 	return p
 }
 
-// apply starts a run, or clears a failed one away for a changed spec. changed says that an
-// event of the Job will follow.
-func (r *Reconciler) apply(ctx context.Context, o status.Observed) (changed bool, err error) {
-	switch {
-	case meta.IsStatusConditionTrue(o.Stage.StageStatus().Conditions, v1alpha1.ConditionTrained):
+// apply does what was decided. changed says that an event of an object will follow.
+func (r *Reconciler) apply(ctx context.Context, o status.Observed, do action) (changed bool, err error) {
+	switch do {
+	case lookUp:
+		err = r.lookUp(ctx, o)
+	case startRun:
+		err = r.start(ctx, o)
+	case suspendJob, resumeJob:
+		err = r.suspend(ctx, o.Job, do == suspendJob)
+	case deleteJob:
+		err = r.delete(ctx, o.Job)
+	case deleteLookup:
+		err = r.delete(ctx, o.Lookup)
+	case removeOutput:
+		return r.remove(ctx, o)
+	case release:
+		err = r.release(ctx, o.Stage)
+	default:
 		return false, nil
-	case o.Job == nil && o.Run != nil && len(o.Leftover) == 0:
-		if err := r.start(ctx, o); err != nil {
-			return false, err
-		}
-		return true, nil
-	case o.Job != nil && failed(o.Job) && o.Job.DeletionTimestamp == nil && changedSince(o.Job, o.Stage):
-		// The Job stays where the failed run can be read until someone changes the spec.
-		err := r.Client.Delete(ctx, o.Job, client.PropagationPolicy(metav1.DeletePropagationBackground),
-			client.Preconditions{UID: &o.Job.UID})
-		if err = client.IgnoreNotFound(err); err != nil {
-			return false, fmt.Errorf("delete the failed Job: %w", err)
-		}
-		return true, nil
 	}
-	return false, nil
+	return err == nil, err
 }
 
-func (r *Reconciler) start(ctx context.Context, o status.Observed) error {
+// lookUp begins a run: its objects, and the search for a checkpoint that makes it unnecessary.
+func (r *Reconciler) lookUp(ctx context.Context, o status.Observed) error {
 	if err := r.namesFree(ctx, o.Stage); err != nil {
 		return err
 	}
-	for _, obj := range []runtime.ApplyConfiguration{o.Run.ConfigMap, o.Run.NetworkPolicy, o.Run.Job} {
-		if err := r.Client.Apply(ctx, obj, FieldOwner); err != nil {
-			return fmt.Errorf("apply: %w", err)
-		}
+	if err := r.applyAll(ctx, o.Run.ConfigMap, o.Run.NetworkPolicy, o.Run.Lookup); err != nil {
+		return err
 	}
 	since := o.Stage.GetCreationTimestamp().Time
 	if o.Inputs.Since.After(since) {
 		since = o.Inputs.Since
 	}
 	r.Metrics.jobCreated.WithLabelValues(string(r.Kind)).Observe(r.Clock.Since(since).Seconds())
+	return nil
+}
+
+// start trains; the lookup has left the other objects.
+func (r *Reconciler) start(ctx context.Context, o status.Observed) error {
+	if err := r.applyAll(ctx, o.Run.Job); err != nil {
+		return err
+	}
 	log.FromContext(ctx).Info("Starting run", "runHash", o.Run.Hash, "output", o.Run.Config.Output.URI)
+	return nil
+}
+
+func (r *Reconciler) applyAll(ctx context.Context, objects ...runtime.ApplyConfiguration) error {
+	for _, obj := range objects {
+		if err := r.Client.Apply(ctx, obj, FieldOwner); err != nil {
+			return fmt.Errorf("apply: %w", err)
+		}
+	}
+	return nil
+}
+
+// suspend ends a Job's pods, or lets it go on.
+func (r *Reconciler) suspend(ctx context.Context, job *batchv1.Job, suspended bool) error {
+	base := job.DeepCopy()
+	job.Spec.Suspend = &suspended
+	if err := r.Client.Patch(ctx, job, client.MergeFrom(base), FieldOwner); err != nil {
+		return fmt.Errorf("suspend Job: %w", err)
+	}
+	return nil
+}
+
+// delete ends a Job and its pods, which save their state.
+func (r *Reconciler) delete(ctx context.Context, job *batchv1.Job) error {
+	err := r.Client.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationBackground), client.Preconditions{UID: &job.UID})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete Job %s: %w", job.Name, err)
+	}
 	return nil
 }
 
 // namesFree says what is in the way of a stage's objects. Server-side apply would not: it merges
 // with another's object where no field is in dispute, and makes the stage its owner.
 func (r *Reconciler) namesFree(ctx context.Context, stage v1alpha1.Stage) error {
-	for _, gvk := range []schema.GroupVersionKind{
-		corev1.SchemeGroupVersion.WithKind("ConfigMap"),
-		networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"),
-		batchv1.SchemeGroupVersion.WithKind("Job"),
+	for _, o := range []struct {
+		gvk  schema.GroupVersionKind
+		name string
+	}{
+		{corev1.SchemeGroupVersion.WithKind("ConfigMap"), desired.Name(stage)},
+		{networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), desired.Name(stage)},
+		{batchv1.SchemeGroupVersion.WithKind("Job"), desired.Name(stage)},
+		{batchv1.SchemeGroupVersion.WithKind("Job"), desired.LookupName(stage)},
 	} {
 		obj := &metav1.PartialObjectMetadata{}
-		obj.SetGroupVersionKind(gvk)
-		err := r.Reader.Get(ctx, client.ObjectKey{Namespace: stage.GetNamespace(), Name: desired.Name(stage)}, obj)
+		obj.SetGroupVersionKind(o.gvk)
+		err := r.Reader.Get(ctx, client.ObjectKey{Namespace: stage.GetNamespace(), Name: o.name}, obj)
 		switch {
 		case apierrors.IsNotFound(err):
 		case err != nil:
-			return fmt.Errorf("get %s: %w", gvk.Kind, err)
+			return fmt.Errorf("get %s: %w", o.gvk.Kind, err)
 		case !belongs(obj, stage):
-			return fmt.Errorf("%s %q is in the way: it does not belong to this %s; delete it, or give one of them another name", gvk.Kind, obj.Name, stage.StageKind())
+			return fmt.Errorf("%s %q is in the way: it does not belong to this %s; delete it, or give one of them another name", o.gvk.Kind, obj.Name, stage.StageKind())
 		}
 	}
 	return nil
@@ -244,22 +308,6 @@ func (r *Reconciler) patchStatus(ctx context.Context, o status.Observed) (confli
 	for _, e := range status.Events(before, after) {
 		r.Events.Eventf(o.Stage, nil, e.Type, e.Reason, e.Action, "%s", e.Message)
 	}
-	if after.RunHash == before.RunHash {
-		r.Metrics.retries.WithLabelValues(string(r.Kind)).Add(float64(max(0, after.Attempts-max(1, before.Attempts))))
-	}
+	r.Metrics.observe(r.Kind, before, after)
 	return false, nil
-}
-
-func failed(job *batchv1.Job) bool {
-	for _, c := range job.Status.Conditions {
-		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {
-			return true
-		}
-	}
-	return false
-}
-
-// changedSince says whether a stage's spec is another than the Job was made from.
-func changedSince(job *batchv1.Job, stage v1alpha1.Stage) bool {
-	return job.Annotations[desired.AnnotationGeneration] != strconv.FormatInt(stage.GetGeneration(), 10)
 }

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -29,7 +30,7 @@ import (
 	"github.com/alignment-dev/alignment-operator/controllers/desired"
 )
 
-// upstreamIndex finds the stages that refer to one: its key is "SFTJob/name".
+// upstreamIndex finds the stages that refer to one: its key is "SFTJob/namespace/name".
 const upstreamIndex = "upstreams"
 
 // Options of the controllers.
@@ -98,12 +99,14 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 func upstreamKeys(obj client.Object) []string {
 	var keys []string
 	for _, u := range obj.(v1alpha1.Stage).Upstreams() {
-		keys = append(keys, upstreamKey(u.Ref.Kind, u.Ref.Name))
+		keys = append(keys, upstreamKey(u.Ref.Kind, cmp.Or(string(u.Ref.Namespace), obj.GetNamespace()), u.Ref.Name))
 	}
 	return keys
 }
 
-func upstreamKey(kind v1alpha1.StageKind, name string) string { return string(kind) + "/" + name }
+func upstreamKey(kind v1alpha1.StageKind, namespace, name string) string {
+	return string(kind) + "/" + namespace + "/" + name
+}
 
 // stageOfPod finds the stage of a trainer's pod.
 func (r *Reconciler) stageOfPod(_ context.Context, pod client.Object) []reconcile.Request {
@@ -117,7 +120,7 @@ func (r *Reconciler) stageOfPod(_ context.Context, pod client.Object) []reconcil
 // downstreams finds the stages of the reconciler's kind that refer to one of kind up.
 func (r *Reconciler) downstreams(up v1alpha1.StageKind) handler.MapFunc {
 	return func(ctx context.Context, obj client.Object) []reconcile.Request {
-		list, err := listStages(ctx, r.Client, r.Kind, client.InNamespace(obj.GetNamespace()), client.MatchingFields{upstreamIndex: upstreamKey(up, obj.GetName())})
+		list, err := listStages(ctx, r.Client, r.Kind, client.MatchingFields{upstreamIndex: upstreamKey(up, obj.GetNamespace(), obj.GetName())})
 		if err != nil {
 			return nil // the cache only fails while the manager stops
 		}
@@ -144,6 +147,8 @@ var upstreamChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		a, b := e.ObjectOld.(v1alpha1.Stage), e.ObjectNew.(v1alpha1.Stage)
 		return a.GetGeneration() != b.GetGeneration() ||
+			a.StageStatus().ObservedGeneration != b.StageStatus().ObservedGeneration ||
+			(a.GetDeletionTimestamp() == nil) != (b.GetDeletionTimestamp() == nil) ||
 			a.StageStatus().Phase != b.StageStatus().Phase ||
 			!equality.Semantic.DeepEqual(a.StageStatus().Output, b.StageStatus().Output) ||
 			reasonOf(a) != reasonOf(b)

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -325,7 +324,7 @@ func TestSmallest(t *testing.T) {
 		for _, u := range stage.Upstreams() {
 			resolved = append(resolved, v1alpha1.Input{Role: u.Role, Artifact: v1alpha1.Artifact{URI: "pvc://models/" + u.Role, Digest: digest("a")}})
 		}
-		run, err := desired.NewRun(stage, resolved, desired.Settings{})
+		run, err := desired.NewRun(stage, resolved, nil, desired.Settings{})
 		if err != nil {
 			t.Errorf("%s: %v", head.Kind, err)
 			continue
@@ -368,36 +367,68 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// Each sample, and each page's example, is admitted as it is, with no field that the API does not know.
+// Each sample, and each example of a page or of the README, is admitted as it is, with no field that the
+// API does not know.
 func TestSamples(t *testing.T) {
 	ns := namespace(t)
-	samples, err := filepath.Glob(filepath.Join("..", "config", "samples", "*job.yaml"))
-	if err != nil || len(samples) != len(v1alpha1.StageKinds) {
-		t.Fatalf("samples: %v, %v", samples, err)
+	admitted := map[string]int{}
+	for _, pattern := range []string{"config/samples/*job.yaml", "docs/*.md", "README.md"} {
+		files, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(pattern)))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, files, err)
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			blocks := []string{string(b)}
+			if strings.HasSuffix(f, ".md") {
+				blocks = fenced(string(b), "yaml")
+			}
+			for _, text := range strings.Split(strings.Join(blocks, "\n---\n"), "\n---\n") {
+				var head struct{ APIVersion, Kind string }
+				if err := sigsyaml.Unmarshal([]byte(text), &head); err != nil || head.APIVersion != v1alpha1.GroupVersion.String() {
+					continue // of another kind, or a part of one
+				}
+				obj := &unstructured.Unstructured{}
+				if err := sigsyaml.UnmarshalStrict([]byte(text), &obj.Object); err != nil {
+					t.Fatalf("%s: %v\n%s", f, err, text)
+				}
+				obj.SetNamespace(ns)
+				if err := admin.Create(t.Context(), obj, client.DryRunAll, client.FieldValidation("Strict")); err != nil {
+					t.Errorf("%s: %v\n%s", f, err, text)
+				}
+				admitted[pattern+" "+head.Kind]++
+			}
+		}
 	}
-	pages, err := filepath.Glob(filepath.Join("..", "docs", "*job.md"))
-	if err != nil || len(pages) != len(v1alpha1.StageKinds) {
-		t.Fatalf("pages: %v, %v", pages, err)
-	}
-	for _, f := range slices.Concat(samples, pages) {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.HasSuffix(f, ".md") {
-			_, example, _ := strings.Cut(string(b), "```yaml\n")
-			example, _, _ = strings.Cut(example, "```\n")
-			b = []byte(example)
-		}
-		obj := &unstructured.Unstructured{}
-		if err := sigsyaml.UnmarshalStrict(b, &obj.Object); err != nil {
-			t.Fatalf("%s: %v", f, err)
-		}
-		obj.SetNamespace(ns)
-		if err := admin.Create(t.Context(), obj, client.DryRunAll, client.FieldValidation("Strict")); err != nil {
-			t.Errorf("%s: %v", f, err)
+	for _, k := range v1alpha1.StageKinds {
+		if admitted["config/samples/*job.yaml "+string(k)] == 0 || admitted["docs/*.md "+string(k)] == 0 {
+			t.Errorf("a sample or an example of %s is missing: %v", k, admitted)
 		}
 	}
+}
+
+// fenced are the code blocks of a language in a page, also those indented below a list's item.
+func fenced(page, language string) []string {
+	var blocks []string
+	var block strings.Builder
+	in, indent := false, ""
+	for line := range strings.Lines(page) {
+		text := strings.TrimLeft(line, " ")
+		switch {
+		case !in && strings.TrimSpace(text) == "```"+language:
+			in, indent = true, line[:len(line)-len(text)]
+			block.Reset()
+		case in && strings.TrimSpace(text) == "```":
+			in = false
+			blocks = append(blocks, block.String())
+		case in:
+			block.WriteString(strings.TrimPrefix(line, indent))
+		}
+	}
+	return blocks
 }
 
 // config/default is what `kubectl apply -k` sends: every object of it is admitted.

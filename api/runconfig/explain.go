@@ -24,7 +24,7 @@ func explain(name string, root *yaml.Node, err error) string {
 	msgs := []string{strings.TrimPrefix(err.Error(), "yaml: ")}
 	var te *yaml.TypeError
 	if errors.As(err, &te) {
-		msgs = te.Errors
+		msgs = few(te.Errors)
 	}
 	for i, msg := range msgs {
 		m := atLine.FindStringSubmatch(msg)
@@ -53,6 +53,12 @@ func explain(name string, root *yaml.Node, err error) string {
 	}
 	return strings.Join(msgs, "; ")
 }
+
+// maxProblems is how many problems of a file an error names.
+const maxProblems = 20
+
+// few are the first of many.
+func few[T any](list []T) []T { return list[:min(len(list), maxProblems)] }
 
 func kindOf(tag, value string) string {
 	switch tag {

@@ -8,8 +8,8 @@ import (
 )
 
 // Hash is the run's identity: SHA-256 over the canonical RunConfig without its name,
-// placement and output, and with an input's digest in place of its URI where the digest
-// is known. Two runs of one hash have the same result. It is returned as 64 hex digits.
+// placement, output and stop rules, and with an input's digest in place of its URI where the
+// digest is known. Two runs of one hash have the same result. It is returned as 64 hex digits.
 //
 // Micro-batch size, activation checkpointing, logging and checkpoint intervals do not enter: they change speed and
 // memory, not the result. A field left empty hashes as its default.
@@ -27,7 +27,7 @@ func (c RunConfig) Hash() (string, error) {
 		c.PPO = &p
 	}
 	c.SetDefaults()
-	c.Name, c.Output, c.Placement, c.Checkpoint = "", Output{}, Placement{}, Checkpoint{}
+	c.Name, c.Output, c.Placement, c.Checkpoint, c.Stop = "", Output{}, Placement{}, Checkpoint{}, Stop{}
 	c.Training.MicroBatchSize, c.Training.LogSteps, c.Training.ActivationCheckpointing = 0, 0, false
 	c.Model.Source = identity(c.Model.Source)
 	if c.Model.Tokenizer != nil {

@@ -14,6 +14,7 @@ func TestGoldenHashes(t *testing.T) {
 		"testdata/v1-rewardmodel.yaml": "1c1a56c4ac4bc6905c3419d5df953a83d76016d8cae0ee653f32faec721cf2c5",
 		"testdata/v1-ppo.yaml":         "e2a2765a0b87bbf42d1a3625619d783247e5788ddd7009c1293f43fc16b4b33d",
 		"testdata/v1-simpo.yaml":       "381bcd53fcdfba79b8f6609c62367cd434e240056414cf480de5508a1e4c61a8",
+		"testdata/v1-dpo-stop.yaml":    "05c7121f84dd9b659f66e3f3d978cf6115e549c68599104cd352012b10388cfe", // of v1-dpo.yaml
 	} {
 		c, err := Load(path)
 		if err != nil {
@@ -64,6 +65,7 @@ func TestWhatEntersTheHash(t *testing.T) {
 		"output":                 {func(c *RunConfig) { c.Output = Output{URI: "file:///x", RunHash: "y"} }, false},
 		"placement":              {func(c *RunConfig) { c.Placement = Placement{Device: "cuda", Threads: 9} }, false},
 		"checkpoint":             {func(c *RunConfig) { c.Checkpoint.EverySteps = 7 }, false},
+		"stop rules":             {func(c *RunConfig) { c.Stop = Stop{MaxLoss: ptr(3.0), AfterSteps: 7} }, false},
 		"micro-batch":            {func(c *RunConfig) { c.Training.MicroBatchSize = 2 }, false},
 		"log steps":              {func(c *RunConfig) { c.Training.LogSteps = 2 }, false},
 		"place of a digest":      {func(c *RunConfig) { c.Data.Train[0].URI = "file:///elsewhere" }, false},

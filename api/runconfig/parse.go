@@ -35,6 +35,9 @@ func Parse(name string, b []byte) (*RunConfig, error) {
 	if err := yaml.Unmarshal(b, &root); err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrInvalid, explain(name, &root, err))
 	}
+	if problem := beyondBounds(name, &root); problem != "" {
+		return nil, fmt.Errorf("%w: %s", ErrInvalid, problem)
+	}
 	var v struct {
 		Version int `yaml:"version"`
 	}
@@ -65,9 +68,9 @@ func Parse(name string, b []byte) (*RunConfig, error) {
 
 // locate is file:line: field: message of each problem.
 func locate(name string, root *yaml.Node, ps []problem) string {
-	lines := make([]string, len(ps))
-	for i, p := range ps {
-		lines[i] = fmt.Sprintf("%s:%d: %s: %s", name, lineOf(root, p.field), p.field, p.message)
+	var lines []string
+	for _, p := range few(ps) {
+		lines = append(lines, fmt.Sprintf("%s:%d: %s: %s", name, lineOf(root, p.field), p.field, p.message))
 	}
 	return strings.Join(lines, "; ")
 }

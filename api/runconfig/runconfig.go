@@ -42,6 +42,8 @@ type RunConfig struct {
 	Evaluation Evaluation `yaml:"evaluation"`
 	// Checkpoint says how often to save resume state.
 	Checkpoint Checkpoint `yaml:"checkpoint"`
+	// Stop ends the run when a number leaves what is acceptable. It does not enter the run hash.
+	Stop Stop `yaml:"stop,omitempty"`
 	// Output is where the checkpoint is published.
 	Output Output `yaml:"output"`
 	// Placement is where the run computes. It does not enter the run hash.
@@ -260,6 +262,21 @@ type Checkpoint struct {
 	EverySteps int `yaml:"everySteps,omitempty"`
 	// KeepLast is how many states are kept while training (default 2).
 	KeepLast int `yaml:"keepLast,omitempty"`
+}
+
+// Stop are rules that end a run which is not worth its time: its state is saved, nothing is published,
+// the exit code is ExitStopped. With a limit raised, the run goes on from there.
+type Stop struct {
+	// MaxKL, in nats a response, is the furthest that the policy may be from its reference: at evaluations
+	// (DPO and PPO), and in each iteration (PPO).
+	MaxKL *float64 `yaml:"maxKL,omitempty"`
+	// MinRewardAccuracy, 0 to 1, is the least share of held-out pairs that an evaluation may find in the
+	// right order.
+	MinRewardAccuracy *float64 `yaml:"minRewardAccuracy,omitempty"`
+	// MaxLoss is the highest that the mean training loss of the last 10 steps may be.
+	MaxLoss *float64 `yaml:"maxLoss,omitempty"`
+	// AfterSteps is the first step whose numbers count; before it, a run may look as it likes.
+	AfterSteps int `yaml:"afterSteps,omitempty"`
 }
 
 // Output is where a checkpoint is published.

@@ -112,6 +112,7 @@ func (c *RunConfig) problems() []problem {
 	p.count(c.Evaluation.MaxNewTokens, 1, "evaluation.maxNewTokens")
 	p.count(c.Checkpoint.EverySteps, 0, "checkpoint.everySteps")
 	p.count(c.Checkpoint.KeepLast, 1, "checkpoint.keepLast")
+	c.checkStop(&p)
 	p.uri(c.Output.URI, "output.uri")
 	p.oneOf(c.Placement.Device, "placement.device", "auto", "cpu", "cuda")
 	p.count(c.Placement.Threads, 0, "placement.threads")

@@ -103,7 +103,39 @@ func TestValidate(t *testing.T) {
 		"PPO with an objective":    {func(c *RunConfig) { ppo(c, PPOSettings{}); c.Objective = &Objective{Type: "DPO"} }, "objective"},
 		"PPO's responses":          {func(c *RunConfig) { ppo(c, PPOSettings{MaxNewTokens: 512}) }, "ppo.maxNewTokens"},
 		"EMA":                      {func(c *RunConfig) { ppo(c, PPOSettings{EMADecay: 1}) }, "ppo.emaDecay"},
-		"negative KL":              {func(c *RunConfig) { ppo(c, PPOSettings{KLCoefficient: ptr(-1.0)}) }, "ppo.klCoefficient"},
+		"greatest KL":              {func(c *RunConfig) { held(c); c.Stop.MaxKL = ptr(10.0) }, ""},
+		"greatest KL of 0":         {func(c *RunConfig) { held(c); c.Stop.MaxKL = ptr(0.0) }, "stop.maxKL"},
+		"greatest KL of NaN":       {func(c *RunConfig) { held(c); c.Stop.MaxKL = ptr(math.NaN()) }, "stop.maxKL"},
+		"greatest KL of nothing":   {func(c *RunConfig) { c.Stop.MaxKL = ptr(10.0) }, "stop.maxKL"},
+		"greatest KL of PPO":       {func(c *RunConfig) { ppo(c, PPOSettings{}); c.Stop.MaxKL = ptr(10.0) }, ""},
+		"greatest KL of SFT":       {func(c *RunConfig) { sft(c); c.Stop.MaxKL = ptr(10.0) }, "stop.maxKL"},
+		"greatest KL of SimPO":     {func(c *RunConfig) { held(c); objective(c, SimPO, Objective{}); c.Stop.MaxKL = ptr(10.0) }, "stop.maxKL"},
+		"greatest KL of a reward":  {func(c *RunConfig) { held(c); objective(c, RewardModel, Objective{}); c.Stop.MaxKL = ptr(10.0) }, "stop.maxKL"},
+		"accuracy":                 {func(c *RunConfig) { held(c); c.Stop.MinRewardAccuracy = ptr(0.5) }, ""},
+		"accuracy in percent":      {func(c *RunConfig) { held(c); c.Stop.MinRewardAccuracy = ptr(50.0) }, "stop.minRewardAccuracy"},
+		"accuracy of nothing":      {func(c *RunConfig) { c.Stop.MinRewardAccuracy = ptr(0.5) }, "stop.minRewardAccuracy"},
+		"accuracy on eval files": {func(c *RunConfig) {
+			c.Data.Eval = []Dataset{{URI: "file:///e", Format: "auto"}}
+			c.Stop.MinRewardAccuracy = ptr(0.5)
+		}, ""},
+		"accuracy of a reward": {func(c *RunConfig) {
+			held(c)
+			objective(c, RewardModel, Objective{})
+			c.Stop.MinRewardAccuracy = ptr(0.5)
+		}, ""},
+		"accuracy of SimPO": {func(c *RunConfig) { held(c); objective(c, SimPO, Objective{}); c.Stop.MinRewardAccuracy = ptr(0.5) }, ""},
+		"accuracy of SFT":   {func(c *RunConfig) { sft(c); c.Stop.MinRewardAccuracy = ptr(0.5) }, "stop.minRewardAccuracy"},
+		"accuracy of PPO":   {func(c *RunConfig) { held(c); ppo(c, PPOSettings{}); c.Stop.MinRewardAccuracy = ptr(0.5) }, "stop.minRewardAccuracy"},
+		"accuracy of KTO": {func(c *RunConfig) {
+			held(c)
+			objective(c, DPO, Objective{Type: "KTO"})
+			c.Stop.MinRewardAccuracy = ptr(0.5)
+		}, "stop.minRewardAccuracy"},
+		"greatest loss":        {func(c *RunConfig) { sft(c); c.Stop.MaxLoss, c.Stop.AfterSteps = ptr(-1.0), 5 }, ""},
+		"endless loss":         {func(c *RunConfig) { c.Stop.MaxLoss = ptr(math.Inf(1)) }, "stop.maxLoss"},
+		"rules before the run": {func(c *RunConfig) { c.Stop.MaxLoss, c.Stop.AfterSteps = ptr(1.0), -1 }, "stop.afterSteps"},
+		"no rule":              {func(c *RunConfig) { c.Stop.AfterSteps = 5 }, "stop.afterSteps"},
+		"negative KL":          {func(c *RunConfig) { ppo(c, PPOSettings{KLCoefficient: ptr(-1.0)}) }, "ppo.klCoefficient"},
 	} {
 		config := parse(t, minimal)
 		c.change(config)
@@ -135,6 +167,13 @@ func ptr[T any](v T) *T { return &v }
 func objective(c *RunConfig, m Method, o Objective) {
 	c.Method, c.Objective = m, &o
 	c.SetDefaults()
+}
+
+func held(c *RunConfig) { c.Data.EvalFraction = 0.1 }
+
+func sft(c *RunConfig) {
+	held(c)
+	c.Method, c.Objective = SFT, nil
 }
 
 func ppo(c *RunConfig, s PPOSettings) {

@@ -20,13 +20,28 @@ type Digest string
 // +kubebuilder:validation:XValidation:rule="!self.matches('/[.][.]?(/|$)')",message="has a . or .. in its path"
 type URI string
 
-// StageReference names a stage of the same namespace. Its checkpoint is used once it is trained.
+// StageReference names a stage. Its checkpoint is used once it is trained.
+// +kubebuilder:validation:XValidation:rule="has(self.__namespace__) == has(self.claim)",fieldPath=".claim",message="goes with namespace: a pod mounts claims of its own namespace only, so claim names the one that holds the same files"
 type StageReference struct {
 	Kind StageKind `json:"kind"`
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=50
 	Name string `json:"name"`
+	// Namespace of the stage, which must list this one in its sharedWith. Default: this resource's own.
+	// +optional
+	Namespace NamespaceName `json:"namespace,omitempty"`
+	// Claim of this resource's namespace through which the stage's files are read, when that is in
+	// another namespace: two volumes of one file server, say. The files are verified by digest.
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Claim string `json:"claim,omitempty"`
 }
+
+// NamespaceName is the name of a namespace.
+// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+// +kubebuilder:validation:MaxLength=63
+type NamespaceName string
 
 // CheckpointSource is a checkpoint: of another stage, or a Hugging Face folder.
 // +kubebuilder:validation:XValidation:rule="has(self.from) != has(self.uri)",message="set exactly one of from and uri"
@@ -44,6 +59,7 @@ type CheckpointSource struct {
 }
 
 // StageSpec is what all kinds have in common.
+// +kubebuilder:validation:XValidation:rule="!has(self.pod) || !has(self.pod.tolerations) || !has(self.podTemplate) || !has(self.podTemplate.spec) || !has(self.podTemplate.spec.tolerations)",fieldPath=".podTemplate.spec.tolerations",message="would replace pod.tolerations: set one of them"
 type StageSpec struct {
 	// Data to train and evaluate on.
 	Data Data `json:"data"`
@@ -66,6 +82,33 @@ type StageSpec struct {
 	Seed int64 `json:"seed"`
 	// Output is where the checkpoint is published.
 	Output Output `json:"output"`
+	// Suspend ends the run's pod, which saves its state; false lets it go on from there.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+	// Retrain says what becomes of a run when spec or inputs change so that it would be another one:
+	// Never keeps it, and the condition Stale says so; OnChange trains anew.
+	// +kubebuilder:validation:Enum=Never;OnChange
+	// +kubebuilder:default=Never
+	// +optional
+	Retrain RetrainPolicy `json:"retrain,omitempty"`
+	// Stop are rules that end a run which is not worth going on with.
+	// +optional
+	Stop Stop `json:"stop,omitzero"`
+	// ActiveDeadlineSeconds bounds the time in which the run has pods, suspensions excluded. A run that
+	// exceeds it saves its state and fails; it goes on from there when the deadline is raised.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
+	// TTLSecondsAfterFinished deletes the run's Job, and with it pods and logs, so long after its end.
+	// This resource stays: other stages refer to it.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
+	// SharedWith are the namespaces whose stages may use this one's checkpoint.
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=set
+	// +optional
+	SharedWith []NamespaceName `json:"sharedWith,omitempty"`
 	// MaxRestarts is how often a failed pod is replaced; the new one resumes. Disruptions (a drained
 	// node, a preemption) do not count, and invalid input or a diverged run is never tried again.
 	// +kubebuilder:default=3
@@ -77,6 +120,40 @@ type StageSpec struct {
 	// +kubebuilder:default={}
 	// +optional
 	Pod Pod `json:"pod,omitzero"`
+	// PodTemplate is merged over the trainer's pod, as by a strategic merge patch.
+	// +optional
+	PodTemplate PodTemplate `json:"podTemplate,omitzero"`
+}
+
+// RetrainPolicy is Never or OnChange.
+type RetrainPolicy string
+
+// The policies.
+const (
+	RetrainNever    RetrainPolicy = "Never"
+	RetrainOnChange RetrainPolicy = "OnChange"
+)
+
+// Stop are rules that end a run: its state is saved, nothing is published, and it is not tried again
+// until the spec changes. They decide nothing about a run that ends well, so they may change freely.
+// +kubebuilder:validation:XValidation:rule="!has(self.afterSteps) || has(self.maxKL) || has(self.minRewardAccuracy) || has(self.maxLoss)",fieldPath=".afterSteps",message="goes with a rule: maxKL, minRewardAccuracy or maxLoss"
+type Stop struct {
+	// MaxKL between policy and reference, in nats per response.
+	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0",message="must be greater than 0"
+	// +optional
+	MaxKL Decimal `json:"maxKL,omitempty"`
+	// MinRewardAccuracy on held-out preferences, from 0 to 1.
+	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0 && double(self) < 1.0",message="must be greater than 0 and less than 1"
+	// +optional
+	MinRewardAccuracy Decimal `json:"minRewardAccuracy,omitempty"`
+	// MaxLoss of training, as it is reported.
+	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0",message="must be greater than 0"
+	// +optional
+	MaxLoss Decimal `json:"maxLoss,omitempty"`
+	// AfterSteps is when the rules begin to hold. Default: from the first step.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	AfterSteps int32 `json:"afterSteps,omitempty"`
 }
 
 // Data is what a stage trains and evaluates on.
@@ -117,9 +194,9 @@ type Dataset struct {
 	// Digest of the file as it is stored, verified before training.
 	// +optional
 	Digest Digest `json:"digest,omitempty"`
-	// Format of the examples; auto tells it from the columns of the first line.
+	// Format of the examples. Default: auto, which tells it from the columns of the first line. (Not the
+	// schema's default: GitOps tools compare a list as a whole, and would find it changed.)
 	// +kubebuilder:validation:Enum=auto;text;prompt;prompt-completion;messages;preference;unpaired-preference;ranked;hh
-	// +kubebuilder:default=auto
 	// +optional
 	Format string `json:"format,omitempty"`
 	// Columns maps the names text, prompt, completion, messages, chosen, rejected, label, responses, ranks to the file's own.
@@ -257,12 +334,27 @@ type Checkpoint struct {
 // Output is where a stage publishes.
 type Output struct {
 	// URI is a folder of a claim: pvc://claim or pvc://claim/folder. The run's own folder below it is
-	// <namespace>/<name>/<the first 12 digits of the run's hash>.
+	// <namespace>/<name>-<the kind's short name>/<the first 12 digits of the run's hash>.
 	// +kubebuilder:validation:Pattern=`^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._=+@,-]+)*$`
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="!self.matches('/[.][.]?(/|$)')",message="has a . or .. in its path"
 	URI string `json:"uri"`
+	// DeletionPolicy says what becomes of the files, published checkpoints and saved states of all runs,
+	// when this resource is deleted.
+	// +kubebuilder:validation:Enum=Retain;Delete
+	// +kubebuilder:default=Retain
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
+
+// DeletionPolicy is Retain or Delete.
+type DeletionPolicy string
+
+// The policies.
+const (
+	DeletionRetain DeletionPolicy = "Retain"
+	DeletionDelete DeletionPolicy = "Delete"
+)
 
 // Pod is where and with what the trainer runs.
 type Pod struct {

@@ -15,27 +15,39 @@ const (
 	ConditionTrained = "Trained"
 	// ConditionStale is true when a run with today's spec and inputs would be another one.
 	ConditionStale = "Stale"
+	// ConditionSuspended is true when spec.suspend has ended the run's pods.
+	ConditionSuspended = "Suspended"
 )
 
 // Reasons of conditions. They are stable: programs may compare them. A failed run's reason is the
-// trainer's own: InvalidConfig, InvalidData, DigestMismatch, DiskFull, Diverged, Error.
+// trainer's own: InvalidConfig, InvalidData, DigestMismatch, DiskFull, Diverged, StopRule, Error.
 const (
 	ReasonResolved         = "Resolved"
 	ReasonUpstreamNotFound = "UpstreamNotFound"
 	ReasonUpstreamNotReady = "UpstreamNotReady"
 	ReasonUpstreamFailed   = "UpstreamFailed"
+	// ReasonUpstreamNotShared is for a stage of another namespace that is not there or not shared.
+	ReasonUpstreamNotShared = "UpstreamNotShared"
 	ReasonReferenceCycle   = "ReferenceCycle"
 
 	ReasonWaitingForInputs = "WaitingForInputs"
+	ReasonLookingUp        = "LookingUp"
+	ReasonQueued           = "Queued"
 	ReasonPodPending       = "PodPending"
 	ReasonTraining         = "Training"
 	ReasonRestarting       = "Restarting"
 	ReasonSucceeded        = "Succeeded"
 	ReasonAdopted          = "Adopted"
+	ReasonSuspended        = "Suspended"
+	ReasonResumed          = "Resumed"
+	ReasonRetraining       = "Retraining"
+	ReasonDeleting         = "Deleting"
 
 	ReasonInvalidSpec      = "InvalidSpec"
 	ReasonCreateFailed     = "CreateFailed"
 	ReasonJobFailed        = "JobFailed"
+	ReasonDeadlineExceeded = "DeadlineExceeded"
+	ReasonRemovalFailed    = "RemovalFailed"
 	ReasonResultUnreadable = "ResultUnreadable"
 
 	ReasonUpToDate      = "UpToDate"

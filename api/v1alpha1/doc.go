@@ -11,3 +11,4 @@
 package v1alpha1
 
 //go:generate go tool -modfile=../../hack/tools/go.mod controller-gen object crd output:crd:artifacts:config=../../config/crd/bases paths=.
+//go:generate go run ../../hack/crds ../../config/crd/bases

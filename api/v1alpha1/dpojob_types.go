@@ -25,6 +25,8 @@ type DPOJob struct {
 
 	// +required
 	Spec DPOJobSpec `json:"spec"`
+	// Status begins with a generation that is none: what was just applied is not taken for ready.
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status StageStatus `json:"status,omitzero"`
 }

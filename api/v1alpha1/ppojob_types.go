@@ -24,6 +24,8 @@ type PPOJob struct {
 
 	// +required
 	Spec PPOJobSpec `json:"spec"`
+	// Status begins with a generation that is none: what was just applied is not taken for ready.
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status StageStatus `json:"status,omitzero"`
 }

@@ -27,6 +27,8 @@ type SFTJob struct {
 
 	// +required
 	Spec SFTJobSpec `json:"spec"`
+	// Status begins with a generation that is none: what was just applied is not taken for ready.
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status StageStatus `json:"status,omitzero"`
 }

@@ -24,6 +24,8 @@ type SimPOJob struct {
 
 	// +required
 	Spec SimPOJobSpec `json:"spec"`
+	// Status begins with a generation that is none: what was just applied is not taken for ready.
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status StageStatus `json:"status,omitzero"`
 }

@@ -28,7 +28,7 @@ type Upstream struct {
 	Role string
 	// Field is the reference's path in the resource, as spec.model.from.
 	Field string
-	// Ref names a stage of the same namespace.
+	// Ref names a stage; its namespace is empty for the stage's own.
 	Ref StageReference
 }
 

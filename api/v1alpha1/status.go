@@ -13,7 +13,7 @@ type StageStatus struct {
 	// Phase sums up the conditions for people. Programs read the conditions.
 	// +optional
 	Phase Phase `json:"phase,omitempty"`
-	// Conditions: Ready, Reconciling, Stalled, InputsResolved, Trained, Stale.
+	// Conditions: Ready, Reconciling, Stalled, InputsResolved, Trained, Stale, Suspended.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -40,6 +40,22 @@ type StageStatus struct {
 	// Attempts is how many pods have begun this run, disrupted ones excluded.
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
+	// Restarts is how many attempts failed, of spec.maxRestarts that may.
+	// +optional
+	Restarts int32 `json:"restarts,omitempty"`
+	// Disruptions is how many attempts ended by no fault of the run: a preemption, a drained or lost
+	// node, a deleted pod.
+	// +optional
+	Disruptions int32 `json:"disruptions,omitempty"`
+	// History is the newest attempts, the oldest first.
+	// +listType=map
+	// +listMapKey=pod
+	// +optional
+	History []Attempt `json:"history,omitempty"`
+	// Lineage is every checkpoint that went into this run, directly or not, the oldest first.
+	// +listType=atomic
+	// +optional
+	Lineage []Ancestor `json:"lineage,omitempty"`
 	// StartTime is when the run's Job was created.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
@@ -49,7 +65,7 @@ type StageStatus struct {
 }
 
 // Phase is a one-word summary.
-// +kubebuilder:validation:Enum=Pending;Waiting;Running;Succeeded;Failed
+// +kubebuilder:validation:Enum=Pending;Waiting;Running;Suspended;Succeeded;Failed
 type Phase string
 
 // The phases.
@@ -57,8 +73,10 @@ const (
 	// PhaseWaiting is for inputs that are not there yet.
 	PhaseWaiting Phase = "Waiting"
 	// PhasePending has a Job, and no running pod.
-	PhasePending   Phase = "Pending"
-	PhaseRunning   Phase = "Running"
+	PhasePending Phase = "Pending"
+	PhaseRunning Phase = "Running"
+	// PhaseSuspended has a saved state at most, and no pod, because spec.suspend says so.
+	PhaseSuspended Phase = "Suspended"
 	PhaseSucceeded Phase = "Succeeded"
 	// PhaseFailed needs someone to change something.
 	PhaseFailed Phase = "Failed"
@@ -126,13 +144,53 @@ const (
 	RolePretraining    = "pretraining"
 )
 
+// Attempt is one pod of a run.
+type Attempt struct {
+	Pod string `json:"pod"`
+	// +optional
+	Node string `json:"node,omitempty"`
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// +optional
+	EndTime *metav1.Time `json:"endTime,omitempty"`
+	// Step is the last that was seen of it.
+	// +optional
+	Step int64 `json:"step,omitempty"`
+	// ExitCode of the trainer; absent while it runs, and if its end was not seen.
+	// +optional
+	ExitCode *int32 `json:"exitCode,omitempty"`
+	// Reason of its end: Succeeded, Suspended, a disruption's (PreemptionByScheduler,
+	// DeletionByTaintManager ...; Interrupted, Lost), or a failure's (Error, OOMKilled, Diverged ...).
+	// +optional
+	Reason string `json:"reason,omitempty"`
+}
+
+// Ancestor is a checkpoint that went into a run, perhaps through others.
+type Ancestor struct {
+	Kind      StageKind `json:"kind"`
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	// Artifact is the checkpoint.
+	Artifact `json:",inline"`
+	// RunHash of the run that published it.
+	// +optional
+	RunHash string `json:"runHash,omitempty"`
+	// Inputs of that run: role=digest, or role=uri for what has no digest.
+	// +listType=atomic
+	// +optional
+	Inputs []string `json:"inputs,omitempty"`
+}
+
 // InputStage is a stage as it was when its checkpoint was taken.
 type InputStage struct {
-	Kind       StageKind `json:"kind"`
-	Name       string    `json:"name"`
+	Kind StageKind `json:"kind"`
+	Name string    `json:"name"`
+	// Namespace, if it is not the resource's own.
+	// +optional
+	Namespace  string    `json:"namespace,omitempty"`
 	UID        types.UID `json:"uid"`
 	Generation int64     `json:"generation"`
 }
 
 // Phases are all phases.
-var Phases = []Phase{PhasePending, PhaseWaiting, PhaseRunning, PhaseSucceeded, PhaseFailed}
+var Phases = []Phase{PhasePending, PhaseWaiting, PhaseRunning, PhaseSuspended, PhaseSucceeded, PhaseFailed}

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"reflect"
 	"strconv"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	batchac "k8s.io/client-go/applyconfigurations/batch/v1"
 	coreac "k8s.io/client-go/applyconfigurations/core/v1"
 
@@ -25,32 +28,71 @@ const (
 	graceSeconds = 120
 )
 
-// job is the Indexed Job of a run. It is created once and never changed: it keeps, as
-// annotations, what the run was started with.
+// QueueLabel names a Kueue queue. On a stage, it goes to its Jobs, which then begin suspended and are
+// Kueue's to start.
+const QueueLabel = "kueue.x-k8s.io/queue-name"
+
+// queueLabels go from a stage to its Jobs.
+var queueLabels = []string{QueueLabel, "kueue.x-k8s.io/priority-class"}
+
+// job is the Indexed Job of a run. It is created once; after that only its suspension changes. It
+// keeps, as annotations, what the run was started with.
 func job(stage v1alpha1.Stage, run *Run, claims []claim, settings Settings) (*batchac.JobApplyConfiguration, error) {
 	inputs, err := json.Marshal(run.Inputs)
 	if err != nil {
 		return nil, fmt.Errorf("write inputs: %w", err)
 	}
+	lineage, err := json.Marshal(run.Lineage)
+	if err != nil {
+		return nil, fmt.Errorf("write lineage: %w", err)
+	}
+	common := stage.StageSpec()
+	template, err := podTemplate(stage, claims, settings)
+	if err != nil {
+		return nil, err
+	}
 	spec := batchac.JobSpec().
 		WithCompletionMode(batchv1.IndexedCompletion).
 		WithCompletions(1).WithParallelism(1).
-		WithBackoffLimit(stage.StageSpec().MaxRestarts).
+		WithBackoffLimit(common.MaxRestarts).
 		// Two pods must never write one folder: the next starts when the last one has ended.
 		WithPodReplacementPolicy(batchv1.Failed).
 		WithPodFailurePolicy(podFailurePolicy()).
-		WithTemplate(coreac.PodTemplateSpec().WithLabels(Labels(stage)).WithSpec(podSpec(stage, claims, settings)))
-	return batchac.Job(Name(stage), stage.GetNamespace()).
-		WithLabels(Labels(stage)).
-		WithAnnotations(map[string]string{
-			AnnotationRunHash:    run.Hash,
-			AnnotationGeneration: strconv.FormatInt(stage.GetGeneration(), 10),
-			AnnotationInputs:     string(inputs),
-			AnnotationOutput:     run.Config.Output.URI,
-		}).
-		WithOwnerReferences(owner(stage)).
-		WithSpec(spec), nil
+		WithTemplate(template)
+	if common.ActiveDeadlineSeconds != nil {
+		spec.WithActiveDeadlineSeconds(*common.ActiveDeadlineSeconds)
+	}
+	ac := newJob(stage, Name(stage), spec)
+	if len(run.Lineage) > 0 {
+		ac.WithAnnotations(map[string]string{AnnotationLineage: string(lineage)})
+	}
+	return ac.WithAnnotations(map[string]string{
+		AnnotationRunHash:    run.Hash,
+		AnnotationGeneration: strconv.FormatInt(stage.GetGeneration(), 10),
+		AnnotationInputs:     string(inputs),
+		AnnotationOutput:     run.Config.Output.URI,
+	}), nil
 }
+
+// newJob has what all of a stage's Jobs have.
+func newJob(stage v1alpha1.Stage, name string, spec *batchac.JobSpecApplyConfiguration) *batchac.JobApplyConfiguration {
+	ac := batchac.Job(name, stage.GetNamespace()).
+		WithLabels(Labels(stage)).
+		WithOwnerReferences(owner(stage)).
+		WithSpec(spec)
+	for _, l := range queueLabels {
+		if v := stage.GetLabels()[l]; v != "" {
+			ac.WithLabels(map[string]string{l: v})
+		}
+	}
+	if Queued(stage) {
+		spec.WithSuspend(true)
+	}
+	return ac
+}
+
+// Queued says whether an object, a stage or its Job, leaves its start to Kueue.
+func Queued(obj metav1.Object) bool { return obj.GetLabels()[QueueLabel] != "" }
 
 // podFailurePolicy tells what a retry cannot mend from a lost node.
 func podFailurePolicy() *batchac.PodFailurePolicyApplyConfiguration {
@@ -60,10 +102,49 @@ func podFailurePolicy() *batchac.PodFailurePolicyApplyConfiguration {
 				WithContainerName(Container).
 				WithOperator(batchv1.PodFailurePolicyOnExitCodesOpIn).
 				WithValues(runconfig.ExitInvalid, runconfig.ExitStopped)),
+		// A trainer that was told to end, and has saved its state, did not fail.
+		batchac.PodFailurePolicyRule().WithAction(batchv1.PodFailurePolicyActionIgnore).
+			WithOnExitCodes(batchac.PodFailurePolicyOnExitCodesRequirement().
+				WithContainerName(Container).
+				WithOperator(batchv1.PodFailurePolicyOnExitCodesOpIn).
+				WithValues(runconfig.ExitTerminated)),
 		batchac.PodFailurePolicyRule().WithAction(batchv1.PodFailurePolicyActionIgnore).
 			WithOnPodConditions(batchac.PodFailurePolicyOnPodConditionsPattern().
 				WithType(corev1.DisruptionTarget).WithStatus(corev1.ConditionTrue)),
 	)
+}
+
+// podTemplate is the trainer's pod with the stage's podTemplate merged over it.
+func podTemplate(stage v1alpha1.Stage, claims []claim, settings Settings) (*coreac.PodTemplateSpecApplyConfiguration, error) {
+	if err := checkPodTemplate(stage.StageSpec().PodTemplate); err != nil {
+		return nil, fmt.Errorf("%w: %w", runconfig.ErrInvalid, err)
+	}
+	base := coreac.PodTemplateSpec().WithLabels(Labels(stage)).WithSpec(podSpec(stage, claims, settings))
+	merged, err := merge(base, stage.StageSpec().PodTemplate)
+	if err != nil {
+		return nil, fmt.Errorf("%w: spec.podTemplate: %w", runconfig.ErrInvalid, err)
+	}
+	return merged, nil
+}
+
+func merge(base *coreac.PodTemplateSpecApplyConfiguration, over v1alpha1.PodTemplate) (*coreac.PodTemplateSpecApplyConfiguration, error) {
+	if reflect.ValueOf(over).IsZero() {
+		return base, nil
+	}
+	a, err := json.Marshal(base)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(over)
+	if err != nil {
+		return nil, err
+	}
+	m, err := strategicpatch.StrategicMergePatch(a, b, corev1.PodTemplateSpec{})
+	if err != nil {
+		return nil, err
+	}
+	merged := coreac.PodTemplateSpec()
+	return merged, json.Unmarshal(m, merged)
 }
 
 // podSpec meets the restricted Pod Security Standard.

@@ -26,6 +26,7 @@ const (
 	AnnotationRunHash    = "alignment.dev/run-hash"
 	AnnotationGeneration = "alignment.dev/run-generation"
 	AnnotationInputs     = "alignment.dev/inputs"
+	AnnotationLineage    = "alignment.dev/lineage"
 	AnnotationOutput     = "alignment.dev/output"
 )
 

@@ -170,6 +170,12 @@ func (r *renderer) common(stage v1alpha1.Stage) *runconfig.RunConfig {
 			Samples:      int(s.Evaluation.Samples),
 			MaxNewTokens: int(s.Evaluation.MaxNewTokens),
 		},
+		Stop: runconfig.Stop{
+			MaxKL:             r.optional("spec.stop.maxKL", s.Stop.MaxKL),
+			MinRewardAccuracy: r.optional("spec.stop.minRewardAccuracy", s.Stop.MinRewardAccuracy),
+			MaxLoss:           r.optional("spec.stop.maxLoss", s.Stop.MaxLoss),
+			AfterSteps:        int(s.Stop.AfterSteps),
+		},
 		Checkpoint: runconfig.Checkpoint{EverySteps: int(s.Checkpoint.EverySteps), KeepLast: int(s.Checkpoint.KeepLast)},
 		Placement:  runconfig.Placement{Device: s.Pod.Device, Threads: int(s.Pod.Threads)},
 	}
@@ -240,7 +246,8 @@ func datasets(in []v1alpha1.Dataset) []runconfig.Dataset {
 	return out
 }
 
-// outputURI is a folder of the run's own, so that no run overwrites another.
+// outputURI is a folder of the run's own, so that no run overwrites another. Its parent has all runs of
+// the stage, and nothing else.
 func outputURI(stage v1alpha1.Stage, hash string) string {
-	return strings.Join([]string{stage.StageSpec().Output.URI, stage.GetNamespace(), stage.GetName(), hash[:12]}, "/")
+	return strings.Join([]string{stage.StageSpec().Output.URI, stage.GetNamespace(), Name(stage), hash[:12]}, "/")
 }

@@ -26,16 +26,19 @@ type Run struct {
 	Hash   string
 	// Inputs are all that go in, with the digests known so far.
 	Inputs []v1alpha1.Input
+	// Lineage is every checkpoint behind the inputs, the oldest first.
+	Lineage []v1alpha1.Ancestor
 
-	// The objects, in the order in which they are to be applied: a Job finds the others there.
+	// The objects: a Job finds the first two there.
 	ConfigMap     *coreac.ConfigMapApplyConfiguration
 	NetworkPolicy *netac.NetworkPolicyApplyConfiguration
+	Lookup        *batchac.JobApplyConfiguration
 	Job           *batchac.JobApplyConfiguration
 }
 
-// NewRun renders a stage whose references are resolved, an input for each of its Upstreams.
-// An error is a spec that the trainer would refuse; it names the field.
-func NewRun(stage v1alpha1.Stage, resolved []v1alpha1.Input, settings Settings) (*Run, error) {
+// NewRun renders a stage whose references are resolved, an input for each of its Upstreams, with the
+// lineage of these. An error is a spec that the trainer would refuse; it names the field.
+func NewRun(stage v1alpha1.Stage, resolved []v1alpha1.Input, lineage []v1alpha1.Ancestor, settings Settings) (*Run, error) {
 	c, err := render(stage, resolved)
 	if err != nil {
 		return nil, err
@@ -62,9 +65,12 @@ func NewRun(stage v1alpha1.Stage, resolved []v1alpha1.Input, settings Settings) 
 	if _, err := runconfig.Parse("run.yaml", text); err != nil {
 		return nil, err
 	}
-	run := &Run{Config: c, Hash: hash, Inputs: allInputs(c, resolved)}
+	run := &Run{Config: c, Hash: hash, Inputs: allInputs(c, resolved), Lineage: lineage}
 	run.ConfigMap = configMap(stage, text)
 	run.NetworkPolicy = networkPolicy(stage, settings)
+	if run.Lookup, err = lookup(stage, run, claims, settings); err != nil {
+		return nil, err
+	}
 	run.Job, err = job(stage, run, claims, settings)
 	return run, err
 }

@@ -83,7 +83,7 @@ func parse(t *testing.T, ar *txtar.Archive, resolved *[]v1alpha1.Input) (v1alpha
 
 func outputs(t *testing.T, stage v1alpha1.Stage, resolved []v1alpha1.Input) []txtar.File {
 	t.Helper()
-	run, err := NewRun(stage, resolved, settings)
+	run, err := NewRun(stage, resolved, nil, settings)
 	if err != nil {
 		if !errors.Is(err, runconfig.ErrInvalid) {
 			t.Errorf("error is not ErrInvalid: %v", err)
@@ -96,7 +96,7 @@ func outputs(t *testing.T, stage v1alpha1.Stage, resolved []v1alpha1.Input) []tx
 	for _, o := range []struct {
 		name string
 		obj  any
-	}{{"configmap.yaml", run.ConfigMap}, {"networkpolicy.yaml", run.NetworkPolicy}, {"job.yaml", run.Job}} {
+	}{{"configmap.yaml", run.ConfigMap}, {"networkpolicy.yaml", run.NetworkPolicy}, {"job.yaml", run.Job}, {"lookup.yaml", run.Lookup}} {
 		b, err := yaml.Marshal(o.obj)
 		if err != nil {
 			t.Fatal(err)
@@ -117,7 +117,7 @@ func TestHashIsTheTrainers(t *testing.T) {
 		}
 		var resolved []v1alpha1.Input
 		stage, _ := parse(t, ar, &resolved)
-		run, err := NewRun(stage, resolved, settings)
+		run, err := NewRun(stage, resolved, nil, settings)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +145,7 @@ func TestHash(t *testing.T) {
 		var resolved []v1alpha1.Input
 		stage, _ := parse(t, ar, &resolved)
 		change(stage.(*v1alpha1.DPOJob), resolved)
-		run, err := NewRun(stage, resolved, settings)
+		run, err := NewRun(stage, resolved, nil, settings)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +186,7 @@ func TestHashOfUpstreams(t *testing.T) {
 		if changed < len(resolved) {
 			resolved[changed].Digest = "sha256:" + strings.Repeat("f", 64)
 		}
-		run, err := NewRun(stage, resolved, settings)
+		run, err := NewRun(stage, resolved, nil, settings)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,8 +1,10 @@
 package inputs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +19,8 @@ import (
 type Inputs struct {
 	// Resolved has an entry per upstream, in their order; incomplete when there is a Problem.
 	Resolved []v1alpha1.Input
+	// Lineage is every checkpoint behind the resolved ones, and these, the oldest first.
+	Lineage []v1alpha1.Ancestor
 	// Since is when the last of the upstreams became ready; zero without upstreams.
 	Since time.Time
 	// Problem is the first reference that does not resolve; nil when all do.
@@ -57,11 +61,19 @@ func Gather(ctx context.Context, r client.Reader, stage v1alpha1.Stage) (Inputs,
 			return in, nil
 		}
 		status := up.StageStatus()
+		output := *status.Output
+		if u.Ref.Claim != "" {
+			_, path, _ := strings.Cut(strings.TrimPrefix(output.URI, "pvc://"), "/")
+			output.URI = "pvc://" + u.Ref.Claim + "/" + path
+		}
 		in.Resolved = append(in.Resolved, v1alpha1.Input{
 			Role:     u.Role,
-			Artifact: *status.Output,
-			From:     &v1alpha1.InputStage{Kind: u.Ref.Kind, Name: u.Ref.Name, UID: up.GetUID(), Generation: status.RunGeneration},
+			Artifact: output,
+			From: &v1alpha1.InputStage{
+				Kind: u.Ref.Kind, Namespace: string(u.Ref.Namespace), Name: u.Ref.Name, UID: up.GetUID(), Generation: status.RunGeneration,
+			},
 		})
+		in.addLineage(up)
 		if t := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionTrained).LastTransitionTime; t.After(in.Since) {
 			in.Since = t.Time
 		}
@@ -69,9 +81,37 @@ func Gather(ctx context.Context, r client.Reader, stage v1alpha1.Stage) (Inputs,
 	return in, nil
 }
 
+// maxLineage bounds a status; a chain of so many stages is nobody's.
+const maxLineage = 64
+
+// addLineage appends a stage's checkpoint after those that it was made from, each once.
+func (in *Inputs) addLineage(up v1alpha1.Stage) {
+	status := up.StageStatus()
+	self := v1alpha1.Ancestor{
+		Kind: up.StageKind(), Namespace: up.GetNamespace(), Name: up.GetName(), Artifact: *status.Output, RunHash: status.RunHash,
+	}
+	for _, i := range status.Inputs {
+		self.Inputs = append(self.Inputs, i.Role+"="+cmp.Or(i.Digest, i.URI))
+	}
+	for _, a := range append(slices.Clone(status.Lineage), self) {
+		known := slices.ContainsFunc(in.Lineage, func(b v1alpha1.Ancestor) bool {
+			return a.Digest == b.Digest && a.Kind == b.Kind && a.Namespace == b.Namespace && a.Name == b.Name
+		})
+		if !known && len(in.Lineage) < maxLineage {
+			in.Lineage = append(in.Lineage, a)
+		}
+	}
+}
+
 // check says why an upstream cannot be used; nil if it can. A nil stage was not found.
 func check(u v1alpha1.Upstream, up v1alpha1.Stage) *Problem {
-	if up == nil {
+	switch {
+	case up == nil && u.Ref.Namespace != "":
+		return &Problem{
+			Reason:  v1alpha1.ReasonUpstreamNotShared,
+			Message: fmt.Sprintf("%s: there is no %s %q in namespace %s that is sharedWith this one", u.Field, u.Ref.Kind, u.Ref.Name, u.Ref.Namespace),
+		}
+	case up == nil:
 		return &Problem{
 			Reason:  v1alpha1.ReasonUpstreamNotFound,
 			Message: fmt.Sprintf("%s: there is no %s %q in this namespace yet", u.Field, u.Ref.Kind, u.Ref.Name),
@@ -79,6 +119,12 @@ func check(u v1alpha1.Upstream, up v1alpha1.Stage) *Problem {
 	}
 	status := up.StageStatus()
 	switch {
+	case status.ObservedGeneration != up.GetGeneration() && status.ObservedGeneration > 0:
+		// What it has may be about to be replaced.
+		return &Problem{
+			Reason:  v1alpha1.ReasonUpstreamNotReady,
+			Message: fmt.Sprintf("%s: %s %q has just been changed", u.Field, u.Ref.Kind, u.Ref.Name),
+		}
 	case meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionTrained) && status.Output != nil && status.Output.Digest != "":
 		return nil
 	case status.Phase == v1alpha1.PhaseFailed:
@@ -98,20 +144,21 @@ func check(u v1alpha1.Upstream, up v1alpha1.Stage) *Problem {
 // ["DPOJob a", "SFTJob b", "DPOJob a"]; nil if there is none. A cycle that the stage only
 // hangs on is reported by its own members.
 func findCycle(ctx context.Context, r client.Reader, stage v1alpha1.Stage) ([]string, error) {
-	self := v1alpha1.StageReference{Kind: stage.StageKind(), Name: stage.GetName()}
-	seen := map[v1alpha1.StageReference]bool{}
+	self := node{stage.StageKind(), stage.GetNamespace(), stage.GetName()}
+	seen := map[node]bool{}
 	var walk func(s v1alpha1.Stage, way []string) ([]string, error)
 	walk = func(s v1alpha1.Stage, way []string) ([]string, error) {
 		for _, u := range s.Upstreams() {
-			next := append(way[:len(way):len(way)], label(u.Ref))
-			if u.Ref == self {
+			at := node{u.Ref.Kind, cmp.Or(string(u.Ref.Namespace), s.GetNamespace()), u.Ref.Name}
+			next := append(way[:len(way):len(way)], at.label(self.namespace))
+			if at == self {
 				return next, nil
 			}
-			if seen[u.Ref] {
+			if seen[at] {
 				continue
 			}
-			seen[u.Ref] = true
-			up, err := get(ctx, r, stage.GetNamespace(), u.Ref)
+			seen[at] = true
+			up, err := get(ctx, r, s.GetNamespace(), u.Ref)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", u.Field, err)
 			}
@@ -124,22 +171,39 @@ func findCycle(ctx context.Context, r client.Reader, stage v1alpha1.Stage) ([]st
 		}
 		return nil, nil
 	}
-	return walk(stage, []string{label(self)})
+	return walk(stage, []string{self.label(self.namespace)})
 }
 
-func label(ref v1alpha1.StageReference) string { return string(ref.Kind) + " " + ref.Name }
+// node is a stage in the graph of references.
+type node struct {
+	kind            v1alpha1.StageKind
+	namespace, name string
+}
 
-// get reads a stage; a nil stage without an error is one that does not exist.
+func (n node) label(home string) string {
+	if n.namespace == home {
+		return string(n.kind) + " " + n.name
+	}
+	return string(n.kind) + " " + n.namespace + "/" + n.name
+}
+
+// get reads what a stage of a namespace refers to; a nil stage without an error is one that does not
+// exist, is being deleted, or is not shared with the namespace, which are not told apart.
 func get(ctx context.Context, r client.Reader, namespace string, ref v1alpha1.StageReference) (v1alpha1.Stage, error) {
 	s := v1alpha1.NewStage(ref.Kind)
 	if s == nil {
-		return nil, fmt.Errorf("get %s: no such kind", label(ref))
+		return nil, fmt.Errorf("get %s %s: no such kind", ref.Kind, ref.Name)
 	}
-	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, s); err != nil {
+	home := cmp.Or(string(ref.Namespace), namespace)
+	if err := r.Get(ctx, client.ObjectKey{Namespace: home, Name: ref.Name}, s); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil, nil
 		}
-		return nil, fmt.Errorf("get %s: %w", label(ref), err)
+		return nil, fmt.Errorf("get %s %s: %w", ref.Kind, ref.Name, err)
+	}
+	shared := home == namespace || slices.Contains(s.StageSpec().SharedWith, v1alpha1.NamespaceName(namespace))
+	if !shared || s.GetDeletionTimestamp() != nil {
+		return nil, nil
 	}
 	return s, nil
 }

@@ -52,10 +52,23 @@ func Events(before, after v1alpha1.StageStatus) []Event {
 	}
 	started := after.StartTime != nil && !after.StartTime.Equal(before.StartTime)
 	if started {
-		add(corev1.EventTypeNormal, "JobCreated", "CreateJob", fmt.Sprintf("run %.12s started", after.RunHash))
+		add(corev1.EventTypeNormal, "Started", "Train", fmt.Sprintf("run %.12s started", after.RunHash))
 	}
 	if !started && after.Attempts > before.Attempts && after.Attempts > 1 {
 		add(corev1.EventTypeWarning, "Restarted", "Restart", fmt.Sprintf("attempt %d began", after.Attempts))
+	}
+	if !started && after.Disruptions > before.Disruptions {
+		last := after.History[len(after.History)-1]
+		add(corev1.EventTypeNormal, "Disrupted", "Restart", fmt.Sprintf("pod %s on node %s was disrupted: %s", last.Pod, last.Node, last.Reason))
+	}
+	if message, ok := cameTo(v1alpha1.ConditionReady, v1alpha1.ReasonRetraining); ok {
+		add(corev1.EventTypeNormal, v1alpha1.ReasonRetraining, "Retrain", message)
+	}
+	if reason, message, ok := became(v1alpha1.ConditionSuspended); ok {
+		add(corev1.EventTypeNormal, reason, "Suspend", message)
+	}
+	if message, ok := cameTo(v1alpha1.ConditionSuspended, v1alpha1.ReasonResumed); ok {
+		add(corev1.EventTypeNormal, v1alpha1.ReasonResumed, "Resume", message)
 	}
 	if reason, message, ok := became(v1alpha1.ConditionTrained); ok {
 		add(corev1.EventTypeNormal, "Trained", "Train", fmt.Sprintf("%s: %s (%s)", reason, message, after.Output.Digest))

@@ -1,11 +1,13 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/controllers/desired"
 )
 
@@ -28,6 +30,32 @@ func newest(pods []corev1.Pod) *corev1.Pod {
 		}
 	}
 	return n
+}
+
+// succeeded is the pod that ended well; nil if there is none.
+func succeeded(pods []corev1.Pod) *corev1.Pod {
+	for i := range pods {
+		if pods[i].Status.Phase == corev1.PodSucceeded {
+			return &pods[i]
+		}
+	}
+	return nil
+}
+
+// readDisruption is why a pod was ended from outside; empty if it was not.
+func readDisruption(pod *corev1.Pod) string {
+	if pod == nil {
+		return ""
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
+			return cmp.Or(c.Reason, endInterrupted)
+		}
+	}
+	if t := terminated(pod); t != nil && t.ExitCode == runconfig.ExitTerminated {
+		return endInterrupted
+	}
+	return ""
 }
 
 func anyUnfinished(pods []corev1.Pod) bool {
@@ -69,5 +97,5 @@ func pendingMessage(pod *corev1.Pod) string {
 	if c := container(pod); c != nil && c.State.Waiting != nil && c.State.Waiting.Reason != "" && c.State.Waiting.Reason != "ContainerCreating" {
 		return cleanText(fmt.Sprintf("pod %s waits: %s: %s", pod.Name, c.State.Waiting.Reason, c.State.Waiting.Message))
 	}
-	return "the pod is starting"
+	return startingMessage
 }

@@ -16,27 +16,10 @@ import (
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
 	"github.com/alignment-dev/alignment-operator/controllers/desired"
-	"github.com/alignment-dev/alignment-operator/controllers/inputs"
 )
 
-// Observed is all that a status is made of.
-type Observed struct {
-	// Stage as it was read, with its previous status.
-	Stage  v1alpha1.Stage
-	Inputs inputs.Inputs
-	// Run is what would be trained now; nil when the inputs have a problem or Invalid is set.
-	Run *desired.Run
-	// Invalid is why the spec makes no run; CreateError why the run's objects could not be created.
-	Invalid, CreateError error
-	// Job of the stage; nil before the run and after its Job was deleted.
-	Job *batchv1.Job
-	// Pods of the Job.
-	Pods []corev1.Pod
-	// Leftover are running pods of an earlier Job; two trainers must never write one folder.
-	Leftover []string
-	// Progress was just read from the running pod; nil if it was not.
-	Progress *runconfig.Progress
-}
+// startingMessage is for a run without a pod to speak of.
+const startingMessage = "the pod is starting"
 
 // Next is the status to write. now is for what changes.
 func Next(o Observed, now time.Time) v1alpha1.StageStatus {
@@ -47,13 +30,21 @@ func Next(o Observed, now time.Time) v1alpha1.StageStatus {
 	}
 	n.ObservedGeneration = o.Stage.GetGeneration()
 	switch {
-	case meta.IsStatusConditionTrue(n.Conditions, v1alpha1.ConditionTrained):
+	case o.Stage.GetDeletionTimestamp() != nil:
+		n.deleting()
+	case o.Outdated():
+		n.givingWay()
+	case o.Trained():
 		n.stale() // a trained stage stays trained, also without its Job
+	case o.Kept(now):
 	case o.Job == nil:
 		n.beforeRun()
 	default:
 		n.run()
 		n.stale()
+	}
+	if c := meta.FindStatusCondition(n.Conditions, v1alpha1.ConditionSuspended); c != nil && n.Phase != v1alpha1.PhaseSuspended {
+		n.set(v1alpha1.ConditionSuspended, false, v1alpha1.ReasonResumed, "the run is not suspended")
 	}
 	slices.SortFunc(n.Conditions, func(a, b metav1.Condition) int { return order(a.Type) - order(b.Type) })
 	for i := range n.Conditions {
@@ -66,7 +57,7 @@ func Next(o Observed, now time.Time) v1alpha1.StageStatus {
 func order(condition string) int {
 	return slices.Index([]string{
 		v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled,
-		v1alpha1.ConditionInputsResolved, v1alpha1.ConditionTrained, v1alpha1.ConditionStale,
+		v1alpha1.ConditionInputsResolved, v1alpha1.ConditionTrained, v1alpha1.ConditionStale, v1alpha1.ConditionSuspended,
 	}, condition)
 }
 
@@ -76,46 +67,114 @@ type next struct {
 	now metav1.Time
 }
 
+// deleting has its files removed; without a finalizer it is gone before anyone reads this.
+func (n *next) deleting() {
+	switch {
+	case n.o.Removal != nil && Ended(n.o.Removal, batchv1.JobFailed):
+		n.failed(v1alpha1.ReasonRemovalFailed, fmt.Sprintf(
+			"the output could not be removed: see the log of Job %s, and delete it to try again; with output.deletionPolicy Retain the resource goes and the files stay", n.o.Removal.Name))
+	case n.o.ApplyError != nil:
+		n.going(n.Phase, v1alpha1.ReasonDeleting, cleanText(n.o.ApplyError.Error()))
+	default:
+		n.going(n.Phase, v1alpha1.ReasonDeleting, "the output is being removed")
+	}
+}
+
+// reset forgets what an earlier run left.
+func (n *next) reset() {
+	n.StageStatus = v1alpha1.StageStatus{ObservedGeneration: n.ObservedGeneration, Conditions: n.Conditions}
+}
+
+// givingWay has a run, trained or not, that is replaced by another.
+func (n *next) givingWay() {
+	old := n.RunHash
+	if n.o.Job != nil {
+		old = n.o.Job.Annotations[desired.AnnotationRunHash]
+	}
+	n.reset()
+	meta.RemoveStatusCondition(&n.Conditions, v1alpha1.ConditionStale)
+	n.going(v1alpha1.PhasePending, v1alpha1.ReasonRetraining, fmt.Sprintf("run %.12s gives way to what spec and inputs now make", old))
+}
+
 // beforeRun has no Job: it waits, or is about to get one, or cannot.
 func (n *next) beforeRun() {
-	n.StageStatus = v1alpha1.StageStatus{ObservedGeneration: n.ObservedGeneration, Conditions: n.Conditions}
-	meta.RemoveStatusCondition(&n.Conditions, v1alpha1.ConditionStale)
-	if p := n.o.Inputs.Problem; p != nil {
+	n.reset()
+	p := n.o.Inputs.Problem
+	if p != nil {
 		n.set(v1alpha1.ConditionInputsResolved, false, p.Reason, p.Message)
-		if p.Permanent {
-			n.failed(p.Reason, p.Message)
-		} else {
-			n.going(v1alpha1.PhaseWaiting, v1alpha1.ReasonWaitingForInputs, p.Message)
-		}
-		return
+	} else {
+		n.resolved()
 	}
-	n.resolved()
+	found, _ := n.o.LookedUp()
 	switch {
+	case n.o.Stage.StageSpec().Suspend:
+		n.suspended()
+	case p != nil && p.Permanent:
+		n.failed(p.Reason, p.Message)
+	case p != nil:
+		n.going(v1alpha1.PhaseWaiting, v1alpha1.ReasonWaitingForInputs, p.Message)
 	case n.o.Invalid != nil:
 		n.failed(v1alpha1.ReasonInvalidSpec, cleanText(n.o.Invalid.Error()))
-	case n.o.CreateError != nil:
-		n.going(v1alpha1.PhasePending, v1alpha1.ReasonCreateFailed, cleanText(n.o.CreateError.Error()))
+	case n.o.ApplyError != nil:
+		n.going(v1alpha1.PhasePending, v1alpha1.ReasonCreateFailed, cleanText(n.o.ApplyError.Error()))
 	case len(n.o.Leftover) > 0:
 		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, fmt.Sprintf("waiting for pod %s of an earlier run to end", n.o.Leftover[0]))
+	case found != nil:
+		n.adopted(*found)
+	case n.o.Run == nil || n.o.Lookup == nil:
+		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, startingMessage)
 	default:
-		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "the Job is being created")
+		n.started(n.o.Run.Hash, n.o.Stage.GetGeneration(), n.o.Run.Inputs, n.o.Run.Lineage)
+		n.stale()
+		n.pending(n.o.Lookup, newest(n.o.LookupPods))
+	}
+	if n.RunHash == "" { // there is no run to be stale
+		meta.RemoveStatusCondition(&n.Conditions, v1alpha1.ConditionStale)
+	}
+}
+
+// started notes what a run is made of. The lookup and the run's own Job say the same, so that one
+// write does for both.
+func (n *next) started(hash string, generation int64, in []v1alpha1.Input, lineage []v1alpha1.Ancestor) {
+	n.RunHash, n.RunGeneration, n.Inputs, n.Lineage = hash, generation, in, lineage
+}
+
+// pending has a Job without a pod that runs.
+func (n *next) pending(job *batchv1.Job, pod *corev1.Pod) {
+	switch {
+	case Suspended(job):
+		n.going(v1alpha1.PhasePending, v1alpha1.ReasonQueued, fmt.Sprintf("Job %s waits to be admitted from queue %s", job.Name, job.Labels[desired.QueueLabel]))
+	case pod == nil:
+		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, startingMessage)
+	default:
+		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, pendingMessage(pod))
 	}
 }
 
 // run has a Job: pending, running or ended.
 func (n *next) run() {
-	if !n.o.Job.CreationTimestamp.Equal(n.StartTime) {
-		n.Progress, n.Metrics, n.Attempts = nil, nil, 0 // of another run
+	if !n.o.Job.CreationTimestamp.Equal(n.StartTime) { // of another run
+		n.Progress, n.Metrics, n.History, n.StartTime = nil, nil, nil, nil
+		n.Attempts, n.Restarts, n.Disruptions = 0, 0, 0
 	}
-	n.RunHash = n.o.Job.Annotations[desired.AnnotationRunHash]
-	n.RunGeneration, _ = strconv.ParseInt(n.o.Job.Annotations[desired.AnnotationGeneration], 10, 64)
-	if len(n.frozenInputs()) > 0 {
-		n.Inputs = n.frozenInputs()
+	a := n.o.Job.Annotations
+	generation, _ := strconv.ParseInt(a[desired.AnnotationGeneration], 10, 64)
+	in, lineage := n.Inputs, n.Lineage
+	if n.RunHash != a[desired.AnnotationRunHash] || len(in) == 0 {
+		in, lineage = nil, nil
+		// Unreadable only by someone's hand.
+		_ = json.Unmarshal([]byte(a[desired.AnnotationInputs]), &in)
+		_ = json.Unmarshal([]byte(a[desired.AnnotationLineage]), &lineage)
 	}
-	n.StartTime = n.o.Job.CreationTimestamp.DeepCopy()
-	// A pod that has ended is for a moment neither active nor failed; attempts are never fewer.
-	n.Attempts = max(1, n.Attempts, n.o.Job.Status.Failed+n.o.Job.Status.Active+n.o.Job.Status.Succeeded)
+	n.started(a[desired.AnnotationRunHash], generation, in, lineage)
 	n.resolved()
+	if n.o.begun() || Ended(n.o.Job, batchv1.JobFailed) || Ended(n.o.Job, batchv1.JobComplete) {
+		n.StartTime = n.o.Job.CreationTimestamp.DeepCopy()
+		// A pod that has ended is for a moment neither active nor failed; attempts are never fewer.
+		n.Attempts = max(1, n.Attempts, n.o.Job.Status.Failed+n.o.Job.Status.Active+n.o.Job.Status.Succeeded)
+		n.Restarts = max(n.Restarts, min(n.o.Job.Status.Failed, n.Attempts-1))
+		n.attempts()
+	}
 	for _, c := range n.o.Job.Status.Conditions {
 		if c.Status != corev1.ConditionTrue || anyUnfinished(n.o.Pods) {
 			continue // Jobs and pods are watched apart: the pod's own end, and with it the result, is yet to be seen
@@ -135,23 +194,18 @@ func (n *next) run() {
 	n.inFlight()
 }
 
-// frozenInputs are the inputs that the Job was started with.
-func (n *next) frozenInputs() []v1alpha1.Input {
-	var list []v1alpha1.Input
-	if err := json.Unmarshal([]byte(n.o.Job.Annotations[desired.AnnotationInputs]), &list); err != nil {
-		return nil // only by someone's hand; the status then keeps what it had
-	}
-	return list
-}
-
 // inFlight has a pod that runs, or will.
 func (n *next) inFlight() {
 	pod := newest(n.o.Pods)
 	switch {
+	case n.o.Stage.StageSpec().Suspend:
+		n.suspended()
+	case Suspended(n.o.Job):
+		n.pending(n.o.Job, pod)
 	case pod == nil && n.o.Job.Status.Failed > 0:
 		n.going(v1alpha1.PhasePending, v1alpha1.ReasonRestarting, n.retryMessage(nil))
 	case pod == nil:
-		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "the pod is starting")
+		n.pending(n.o.Job, nil)
 	case Running(pod):
 		n.progress()
 		doing := "training"
@@ -164,8 +218,28 @@ func (n *next) inFlight() {
 	case terminated(pod) != nil:
 		n.going(v1alpha1.PhasePending, v1alpha1.ReasonRestarting, n.retryMessage(pod))
 	default:
-		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, pendingMessage(pod))
+		n.pending(n.o.Job, pod)
 	}
+}
+
+// suspended has no pod, or one that is about to end.
+func (n *next) suspended() {
+	for _, p := range n.o.Pods {
+		if anyUnfinished([]corev1.Pod{p}) {
+			n.going(n.Phase, v1alpha1.ReasonSuspended, fmt.Sprintf("pod %s saves its state and ends", p.Name))
+			return
+		}
+	}
+	message := "suspended before its run began"
+	if n.Progress != nil {
+		message = fmt.Sprintf("suspended at step %d of %d", n.Progress.Step, n.Progress.TotalSteps)
+	}
+	n.Phase = v1alpha1.PhaseSuspended
+	n.set(v1alpha1.ConditionReady, false, v1alpha1.ReasonSuspended, message)
+	n.set(v1alpha1.ConditionReconciling, false, v1alpha1.ReasonSuspended, "waiting for spec.suspend to be false")
+	n.set(v1alpha1.ConditionStalled, false, v1alpha1.ReasonNoProblem, "nothing stands in the way")
+	n.set(v1alpha1.ConditionTrained, false, v1alpha1.ReasonSuspended, "not trained yet")
+	n.set(v1alpha1.ConditionSuspended, true, v1alpha1.ReasonSuspended, message)
 }
 
 // final is an end that no retry follows: the Job's own is only moments away.
@@ -174,6 +248,9 @@ func final(end *corev1.ContainerStateTerminated) bool {
 }
 
 func (n *next) retryMessage(pod *corev1.Pod) string {
+	if end := readDisruption(pod); end != "" {
+		return cleanText(fmt.Sprintf("pod %s was disrupted (%s); the next one resumes", pod.Name, end))
+	}
 	message := fmt.Sprintf("attempt %d of %d ended; the next one resumes", max(n.o.Job.Status.Failed, 1), *n.o.Job.Spec.BackoffLimit+1)
 	if r := readResult(pod); r.Message != "" {
 		message += ": " + r.Message
@@ -183,13 +260,7 @@ func (n *next) retryMessage(pod *corev1.Pod) string {
 
 // complete checks what a finished trainer says before it is believed.
 func (n *next) complete() {
-	var pod *corev1.Pod
-	for i := range n.o.Pods {
-		if n.o.Pods[i].Status.Phase == corev1.PodSucceeded {
-			pod = &n.o.Pods[i]
-		}
-	}
-	r := readResult(pod)
+	r := readResult(succeeded(n.o.Pods))
 	again := fmt.Sprintf("; delete Job %s to run again: a published checkpoint is adopted", n.o.Job.Name)
 	switch {
 	case r.Output == nil || !digestPattern.MatchString(r.Output.Digest):
@@ -199,8 +270,22 @@ func (n *next) complete() {
 		n.failed(v1alpha1.ReasonResultUnreadable, "the trainer's result is of another run"+again)
 		return
 	}
-	// The folder is the one that the trainer was told, whatever it says.
-	n.Output = &v1alpha1.Artifact{URI: n.o.Job.Annotations[desired.AnnotationOutput], Digest: r.Output.Digest}
+	n.published(n.o.Job.Annotations[desired.AnnotationOutput], r)
+}
+
+// adopted has a checkpoint that was there before.
+func (n *next) adopted(r runconfig.Result) {
+	n.started(n.o.Run.Hash, n.o.Stage.GetGeneration(), n.o.Run.Inputs, n.o.Run.Lineage)
+	n.StartTime = n.o.Lookup.CreationTimestamp.DeepCopy()
+	n.CompletionTime = ending(n.o.Lookup, batchv1.JobComplete).LastTransitionTime.DeepCopy()
+	r.Adopted = true
+	n.published(n.o.Run.Config.Output.URI, r)
+	n.stale()
+}
+
+// published takes over a checkpoint. Its folder is the one that the trainer was told, whatever it says.
+func (n *next) published(uri string, r runconfig.Result) {
+	n.Output = &v1alpha1.Artifact{URI: uri, Digest: r.Output.Digest}
 	n.takeDigests(r.Inputs)
 	n.result(r)
 	reason, message := v1alpha1.ReasonSucceeded, "the checkpoint is published"
@@ -221,6 +306,9 @@ func (n *next) complete() {
 func (n *next) jobFailed(c batchv1.JobCondition) {
 	r := readResult(newest(n.o.Pods))
 	reason, message := r.Reason, r.Message
+	if c.Reason == batchv1.JobReasonDeadlineExceeded {
+		reason, message = v1alpha1.ReasonDeadlineExceeded, "the run had pods for longer than activeDeadlineSeconds"
+	}
 	if reason == "" {
 		reason = v1alpha1.ReasonJobFailed
 	}
@@ -251,7 +339,7 @@ func (n *next) stale() {
 		n.set(v1alpha1.ConditionStale, false, v1alpha1.ReasonUpToDate, "spec and inputs are those of the run")
 	default:
 		n.set(v1alpha1.ConditionStale, true, v1alpha1.ReasonInputsChanged, fmt.Sprintf(
-			"spec or inputs changed after the run began (it is %.12s, it would be %.12s); the run keeps those it was started with; delete the resource and apply it again to train anew", n.RunHash, n.o.Run.Hash))
+			"spec or inputs changed after the run began (it is %.12s, it would be %.12s); the run keeps those it was started with; set retrain: OnChange to train anew", n.RunHash, n.o.Run.Hash))
 	}
 }
 

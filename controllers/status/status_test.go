@@ -43,7 +43,7 @@ func TestNext(t *testing.T) {
 			Observed{Invalid: errors.New("training.beta1: got 2")},
 			v1alpha1.PhaseFailed, v1alpha1.ReasonInvalidSpec, "training.beta1"},
 		"create failed": {
-			Observed{CreateError: errors.New("exceeded quota")},
+			Observed{ApplyError: errors.New("exceeded quota")},
 			v1alpha1.PhasePending, v1alpha1.ReasonCreateFailed, "exceeded quota"},
 		"no pod yet": {
 			Observed{Job: job()}, v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "starting"},
@@ -130,7 +130,7 @@ func invariants(t *testing.T, s v1alpha1.StageStatus) {
 			n++
 		}
 	}
-	if n != 1 {
+	if want := 1; s.Phase == v1alpha1.PhaseSuspended && n != 0 || s.Phase != v1alpha1.PhaseSuspended && n != want {
 		t.Errorf("want one of Ready, Reconciling, Stalled, got %v %v %v", ready, reconciling, stalled)
 	}
 	if ready != (s.Phase == v1alpha1.PhaseSucceeded) || stalled != (s.Phase == v1alpha1.PhaseFailed) || ready != is(v1alpha1.ConditionTrained) {
@@ -148,7 +148,7 @@ func invariants(t *testing.T, s v1alpha1.StageStatus) {
 
 // The folder in status is the one that the trainer was told, not the one it tells.
 func TestOutputIsNotTheTrainersWord(t *testing.T) {
-	s := Next(Observed{Stage: &v1alpha1.SFTJob{}, Job: job(batchv1.JobComplete), Pods: pods(ended(0, goodOK))}, t0)
+	s := Next(Observed{Stage: &v1alpha1.SFTJob{ObjectMeta: metav1.ObjectMeta{Generation: 2}}, Job: job(batchv1.JobComplete), Pods: pods(ended(0, goodOK))}, t0)
 	if want := (v1alpha1.Artifact{URI: "pvc://models/ns/x/abab", Digest: good}); *s.Output != want {
 		t.Errorf("output is %+v, want %+v", *s.Output, want)
 	}
@@ -160,7 +160,7 @@ func TestHostileProgress(t *testing.T) {
 		metrics["m"+strings.Repeat("i", i%60)+string(rune('a'+i%26))] = 1
 	}
 	o := Observed{
-		Stage: &v1alpha1.SFTJob{}, Job: job(), Pods: pods(running()),
+		Stage: &v1alpha1.SFTJob{ObjectMeta: metav1.ObjectMeta{Generation: 2}}, Job: job(), Pods: pods(running()),
 		Progress: &runconfig.Progress{
 			Phase: "<script>", Step: -5, TotalSteps: math.MaxInt, Epoch: math.Inf(1), Percent: 1e9,
 			ETASeconds: math.NaN(), TokensPerSecond: -1, Metrics: metrics,
@@ -183,7 +183,7 @@ func TestHostileProgress(t *testing.T) {
 
 // An estimate that wobbles is no news; a step is.
 func TestProgressIsWrittenWhenItIsNews(t *testing.T) {
-	stage := &v1alpha1.SFTJob{}
+	stage := &v1alpha1.SFTJob{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
 	o := Observed{Stage: stage, Job: job(), Pods: pods(running()), Progress: &runconfig.Progress{Phase: "Training", Step: 1, TotalSteps: 10, ETASeconds: 90}}
 	stage.Status = Next(o, t0)
 	o.Progress = &runconfig.Progress{Phase: "Training", Step: 1, TotalSteps: 10, ETASeconds: 89}
@@ -212,7 +212,7 @@ func TestETA(t *testing.T) {
 
 // Each Event comes once: a status that stays the same tells nothing.
 func TestEvents(t *testing.T) {
-	stage := &v1alpha1.SFTJob{ObjectMeta: metav1.ObjectMeta{Name: "x", Generation: 1}}
+	stage := &v1alpha1.SFTJob{ObjectMeta: metav1.ObjectMeta{Name: "x", Generation: 2}}
 	var got []string
 	step := func(o Observed) {
 		o.Stage = stage
@@ -230,14 +230,14 @@ func TestEvents(t *testing.T) {
 	step(Observed{Inputs: inputs.Inputs{Problem: &inputs.Problem{Reason: "UpstreamNotFound", Message: "m"}}})
 	step(Observed{Inputs: inputs.Inputs{Problem: &inputs.Problem{Reason: "UpstreamNotReady", Message: "m"}}})
 	step(Observed{Inputs: inputs.Inputs{Problem: &inputs.Problem{Reason: "UpstreamFailed", Message: "m"}}})
-	step(Observed{CreateError: errors.New("quota")})
-	step(Observed{CreateError: errors.New("quota, in other words")})
+	step(Observed{ApplyError: errors.New("quota")})
+	step(Observed{ApplyError: errors.New("quota, in other words")})
 	step(Observed{Job: job()})
 	step(Observed{Job: job(), Pods: pods(running())})
 	step(Observed{Job: second, Pods: pods(running())})
 	step(Observed{Job: job(batchv1.JobComplete), Pods: pods(ended(0, goodOK))})
 	step(Observed{Run: other})
-	want := []string{"N WaitingForInputs", "W UpstreamFailed", "W CreateFailed", "N InputsResolved", "N JobCreated", "W Restarted", "N Trained", "W InputsChanged"}
+	want := []string{"N WaitingForInputs", "W UpstreamFailed", "W CreateFailed", "N InputsResolved", "N Started", "W Restarted", "N Trained", "W InputsChanged"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
@@ -250,7 +250,7 @@ func job(conditions ...batchv1.JobConditionType) *batchv1.Job {
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "x-sft", CreationTimestamp: metav1.NewTime(t0.Add(-time.Hour)),
 			Annotations: map[string]string{
-				desired.AnnotationRunHash: hash, desired.AnnotationGeneration: "1", desired.AnnotationOutput: "pvc://models/ns/x/abab",
+				desired.AnnotationRunHash: hash, desired.AnnotationGeneration: "2", desired.AnnotationOutput: "pvc://models/ns/x/abab",
 				desired.AnnotationInputs: `[{"role":"train","uri":"pvc://data/x"}]`,
 			},
 		},

@@ -78,7 +78,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("new manager: %w", err)
 	}
-	m := controllers.NewMetrics(mgr.GetClient())
+	m := controllers.NewMetrics(mgr.GetClient(), mgr.Elected())
 	if err := m.Register(metrics.Registry); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}

@@ -1,0 +1,101 @@
+package status
+
+import (
+	"cmp"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
+)
+
+// maxHistory is how many attempts a status remembers.
+const maxHistory = 10
+
+// Reasons of an attempt's end that are no trainer's.
+const (
+	endSuspended   = "Suspended"
+	endInterrupted = "Interrupted"
+	endLost        = "Lost"
+)
+
+// attempts brings the history up to what the pods say. Each end is counted when it is first seen: the
+// history remembers which were.
+func (n *next) attempts() {
+	pods := slices.Clone(n.o.Pods)
+	slices.SortFunc(pods, func(a, b corev1.Pod) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	for i := range pods {
+		n.attempt(&pods[i])
+	}
+	for i := range n.History {
+		a := &n.History[i]
+		there := slices.ContainsFunc(pods, func(p corev1.Pod) bool { return p.Name == a.Pod })
+		if a.EndTime == nil && !there {
+			n.end(a, n.now, endLost, true)
+		}
+	}
+	if extra := len(n.History) - maxHistory; extra > 0 {
+		n.History = slices.Delete(n.History, 0, extra)
+	}
+}
+
+func (n *next) attempt(p *corev1.Pod) {
+	c := container(p)
+	began := c != nil && (c.State.Running != nil || c.State.Terminated != nil)
+	over := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+	i := slices.IndexFunc(n.History, func(a v1alpha1.Attempt) bool { return a.Pod == p.Name })
+	if i < 0 {
+		full := len(n.History) >= maxHistory && n.History[0].StartTime != nil && p.CreationTimestamp.Before(n.History[0].StartTime)
+		if !began && !over || full { // forgotten on purpose
+			return
+		}
+		start := p.CreationTimestamp
+		switch {
+		case c != nil && c.State.Running != nil && !c.State.Running.StartedAt.IsZero():
+			start = c.State.Running.StartedAt
+		case c != nil && c.State.Terminated != nil && !c.State.Terminated.StartedAt.IsZero():
+			start = c.State.Terminated.StartedAt
+		}
+		n.History = append(n.History, v1alpha1.Attempt{Pod: p.Name, Node: p.Spec.NodeName, StartTime: &start})
+		i = len(n.History) - 1
+	}
+	a := &n.History[i]
+	if a.EndTime != nil || !over {
+		return
+	}
+	at, disruption := n.now, readDisruption(p)
+	t := terminated(p)
+	if t != nil {
+		code := t.ExitCode
+		a.ExitCode = &code
+		if !t.FinishedAt.IsZero() {
+			at = t.FinishedAt
+		}
+	}
+	switch {
+	case p.Status.Phase == corev1.PodSucceeded:
+		n.end(a, at, runconfig.ReasonSucceeded, false)
+	case final(t):
+		n.end(a, at, cmp.Or(readResult(p).Reason, runconfig.ReasonError), false)
+	case n.o.Stage.StageSpec().Suspend:
+		n.end(a, at, endSuspended, false)
+	case disruption != "":
+		n.end(a, at, disruption, true)
+	default:
+		n.end(a, at, cmp.Or(readResult(p).Reason, runconfig.ReasonError), false)
+	}
+}
+
+func (n *next) end(a *v1alpha1.Attempt, at metav1.Time, reason string, disrupted bool) {
+	a.EndTime, a.Reason = &at, reason
+	if n.Progress != nil {
+		a.Step = n.Progress.Step
+	}
+	if disrupted {
+		n.Disruptions++
+	}
+}
