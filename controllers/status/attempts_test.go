@@ -1,0 +1,82 @@
+package status
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
+)
+
+// attempt is a pod of a Job, made so many minutes after the others.
+func attempt(minute int, s corev1.PodStatus) corev1.Pod {
+	return corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("p%02d", minute), CreationTimestamp: metav1.NewTime(t0.Add(time.Duration(minute) * time.Minute))},
+		Spec:       corev1.PodSpec{NodeName: "n"}, Status: s,
+	}
+}
+
+func disrupted(code int32) corev1.PodStatus {
+	s := ended(code, "")
+	s.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: "True", Reason: "PreemptionByScheduler"}}
+	return s
+}
+
+// Each end is counted once, whatever is seen how often, and what no one saw is not lost.
+func TestAttempts(t *testing.T) {
+	stage := &v1alpha1.SFTJob{ObjectMeta: metav1.ObjectMeta{Name: "x", Generation: 2}}
+	j := job()
+	see := func(failed int32, pods ...corev1.Pod) {
+		j.Status.Failed = failed
+		for range 2 {
+			stage.Status = Next(Observed{Stage: stage, Job: j, Pods: pods}, t0)
+		}
+	}
+	p := []corev1.Pod{attempt(1, running()), attempt(2, running()), attempt(3, running()), attempt(4, running()), attempt(5, running())}
+	see(0, p[0])
+	p[0].Status = disrupted(143)
+	see(0, p[0])
+	see(0, p[1])
+	see(0, p[2]) // the second one's end was not seen
+	p[2].Status = ended(143, "")
+	see(0, p[2], p[3])
+	p[3].Status = ended(1, `{"reason":"Error","message":"m"}`)
+	see(1, p[2], p[3])
+	see(1, p[2], p[3], p[4])
+	p[4].Status = disrupted(2) // a wrong configuration is no disruption
+	j.Status.Active = 0
+	j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: "True", LastTransitionTime: metav1.NewTime(t0)}}
+	see(2, p[3], p[4])
+	var got []string
+	for _, a := range stage.Status.History {
+		got = append(got, a.Pod+" "+a.Reason)
+	}
+	want := []string{"p01 PreemptionByScheduler", "p02 Lost", "p03 Interrupted", "p04 Error", "p05 Error"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
+	}
+	if stage.Status.Disruptions != 3 || stage.Status.Restarts != 1 {
+		t.Errorf("%d disruptions and %d restarts, want 3 and 1", stage.Status.Disruptions, stage.Status.Restarts)
+	}
+}
+
+// A history is short, and what it forgot it does not count again.
+func TestHistoryIsBounded(t *testing.T) {
+	stage := &v1alpha1.SFTJob{ObjectMeta: metav1.ObjectMeta{Name: "x", Generation: 2}}
+	j := job()
+	limit := int32(100)
+	j.Spec.BackoffLimit = &limit
+	var pods []corev1.Pod
+	for i := range 25 {
+		pods = append(pods, attempt(i, ended(143, "")))
+		stage.Status = Next(Observed{Stage: stage, Job: j, Pods: pods}, t0)
+	}
+	if h := stage.Status.History; len(h) != maxHistory || h[maxHistory-1].Pod != "p24" || stage.Status.Disruptions != 25 {
+		t.Errorf("%d attempts up to %s, %d disruptions", len(h), h[len(h)-1].Pod, stage.Status.Disruptions)
+	}
+}
