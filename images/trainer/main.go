@@ -65,8 +65,8 @@ func tune(c *cobra.Command, _ []string) {
 	debug.SetGCPercent(400) // Go's heap is small beside libtorch's, which it does not manage
 }
 
-// endAtSignal ends a program that has nothing to save, and is done again from its beginning. done says that it has
-// ended by itself: main ends the context too.
-func endAtSignal(ctx context.Context) (done func() bool) {
+// endAtSignal ends a program that has nothing to save, and is done again from its beginning. It no longer
+// does once the returned function is called: main ends the context too, on its way out.
+func endAtSignal(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { os.Exit(runconfig.ExitTerminated) })
 }
