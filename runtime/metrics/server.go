@@ -55,7 +55,8 @@ func Serve(address string, r *Recorder) (*Server, error) {
 func (s *Server) Address() string { return s.listener.Addr().String() }
 
 // Update replaces what /progress answers. Numbers that JSON cannot hold are left out. It
-// also sets the gauges of progress itself.
+// also sets the gauges of progress and its metrics, those of each step and, after a resume, of the
+// evaluation before it: only some steps are logged.
 func (s *Server) Update(p runconfig.Progress) {
 	for _, f := range []struct {
 		name  string
@@ -68,6 +69,10 @@ func (s *Server) Update(p runconfig.Progress) {
 	}
 	s.gauges.set("step", float64(p.Step))
 	s.gauges.set("total_steps", float64(p.TotalSteps))
+	s.gauges.set("resumed_from", float64(p.ResumedFrom))
+	for name, v := range p.Metrics {
+		s.gauges.set(name, v)
+	}
 	p.Metrics = maps.Clone(p.Metrics)
 	maps.DeleteFunc(p.Metrics, func(_ string, v float64) bool { return !finite(v) })
 	b, err := json.Marshal(p)

@@ -51,7 +51,8 @@ func TestServer(t *testing.T) {
 	_, body = get(t, s, "/metrics")
 	for _, want := range []string{
 		"alignment_training_step 7\n", "alignment_training_total_steps 10\n", "alignment_training_tokens_per_second 1000\n",
-		"alignment_training_rewards_accuracies 0.75\n", "alignment_training_kl +Inf\n",
+		"alignment_training_rewards_accuracies 0.75\n", "alignment_training_kl NaN\n",
+		"alignment_training_loss 0.5\n", "alignment_training_resumed_from 0\n",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("/metrics lacks %q:\n%s", want, body)

@@ -229,6 +229,8 @@ func classify(err error) (exitCode int, reason string) {
 		return runconfig.ExitInvalid, runconfig.ReasonInvalidConfig
 	case errors.Is(err, train.ErrDiverged):
 		return runconfig.ExitStopped, runconfig.ReasonDiverged
+	case errors.Is(err, train.ErrStopRule):
+		return runconfig.ExitStopped, runconfig.ReasonStopRule
 	}
 	return runconfig.ExitError, runconfig.ReasonError
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/optim"
+	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
 
 // ErrDiverged is a loss or gradient that is not a finite number.
@@ -43,6 +44,20 @@ func (l *Learner) Update(rate, loss float64) (gradNorm float64, err error) {
 	l.adamw.Step(rate)
 	l.adamw.ZeroGrad()
 	return gradNorm, nil
+}
+
+// norm is of all weights that change, taken as one vector.
+func (l *Learner) norm() (norm float64) {
+	var weights []*tensor.Tensor
+	for _, p := range l.params {
+		weights = append(weights, p.Tensor)
+	}
+	if len(weights) > 0 {
+		tensor.Scoped(func() {
+			tensor.NoGrad(func() { norm = tensor.Stack(0, tensor.ForeachNorm(weights)...).To(tensor.Float64).Norm().Item() })
+		})
+	}
+	return norm
 }
 
 // StateBytes is what the learner takes in a saved state: the weights that change and AdamW's two moments.

@@ -26,6 +26,7 @@ var ErrOtherRun = errors.New("it belongs to another run, or to inputs that have 
 // the order of examples is a function of seed, epoch and step.
 type trainerState struct {
 	Totals
+	Seen     seen               `json:"seen,omitzero"`
 	Identity string             `json:"identity"`
 	Numbers  map[string]float64 `json:"numbers,omitempty"` // the method's
 }
@@ -43,7 +44,7 @@ func (t *Trainer) save() error {
 				return err
 			}
 		}
-		s := trainerState{Totals: t.run, Identity: t.Identity, Numbers: map[string]float64{}}
+		s := trainerState{Totals: t.run, Seen: t.seen.storable(), Identity: t.Identity, Numbers: map[string]float64{}}
 		for name, v := range t.Method.Numbers() {
 			s.Numbers[name] = *v
 		}
@@ -97,7 +98,7 @@ func (t *Trainer) restore() (int, error) {
 		}
 		*v = saved
 	}
-	t.run = s.Totals
+	t.run, t.seen = s.Totals, s.Seen
 	return step, nil
 }
 

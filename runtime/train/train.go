@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"time"
 
@@ -61,7 +60,8 @@ type Trainer struct {
 	// Now is the clock, for tokens/s and the ETA only.
 	Now func() time.Time
 
-	run Totals
+	run  Totals
+	seen seen
 }
 
 // Totals are what a run has consumed over all of its attempts.
@@ -77,7 +77,8 @@ type Totals struct {
 
 // Run trains to the last step and returns the last metrics, held-out ones included.
 // It resumes from the newest complete state. When ctx ends it saves and returns
-// ErrInterrupted; a non-finite loss or gradient returns ErrDiverged before the step is applied.
+// ErrInterrupted; when a stop rule is met it saves and returns ErrStopRule. A non-finite loss or gradient
+// returns ErrDiverged before the step is applied.
 func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 	c := t.Config.Training
 	lengths := t.Method.Lengths()
@@ -103,14 +104,6 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 		return t.run, nil, err
 	}
 	progress := runconfig.Progress{Phase: runconfig.PhaseEvaluating, TotalSteps: total, ResumedFrom: resumed}
-	// Of the last step and of the last evaluation: nothing older, which a resumed run would not know.
-	var stepped, held map[string]float64
-	newest := func() map[string]float64 {
-		all := map[string]float64{}
-		maps.Copy(all, held)
-		maps.Copy(all, stepped)
-		return all
-	}
 	report := func() {
 		progress.Step = t.run.Step
 		progress.Epoch = t.run.Epoch
@@ -118,28 +111,34 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 		if t.run.Step > 0 {
 			progress.ETASeconds = t.run.Seconds / float64(t.run.Step) * float64(total-t.run.Step)
 		}
-		progress.Metrics = newest()
+		progress.Metrics = t.seen.all()
 		t.Progress(progress)
 	}
 	evaluate := func() error {
 		progress.Phase = runconfig.PhaseEvaluating
 		report()
-		held = t.Method.Evaluate()
+		t.seen.Held, t.seen.HeldStep = t.Method.Evaluate(), t.run.Step
 		progress.Phase = runconfig.PhaseTraining
-		return t.Log(t.run.Step, held)
+		return t.Log(t.run.Step, t.seen.Held)
 	}
 
 	if t.run.Step == 0 {
 		if err := evaluate(); err != nil {
 			return t.run, nil, err
 		}
+		if err := t.unmeasured(); err != nil {
+			return t.run, nil, err
+		}
 	}
 	progress.Phase = runconfig.PhaseTraining
 	report()
+	if err := t.stopRule(); err != nil { // it resumes where the rule stopped it, and the rule still holds
+		return t.run, t.seen.all(), err
+	}
 	epoch, plan := -1, [][]int(nil)
 	for t.run.Step < total {
 		if ctx.Err() != nil {
-			return t.run, newest(), t.interrupt()
+			return t.run, t.seen.all(), t.interrupt()
 		}
 		started := t.Now()
 		if e := t.run.Step / stepsPerEpoch; e != epoch {
@@ -156,7 +155,7 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 			break
 		}
 		if err != nil {
-			return t.run, newest(), fmt.Errorf("step %d: %w", t.run.Step+1, err)
+			return t.run, t.seen.all(), fmt.Errorf("step %d: %w", t.run.Step+1, err)
 		}
 		values := metrics.Values()
 		seconds := t.Now().Sub(started).Seconds()
@@ -165,32 +164,48 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 		t.run.Tokens += int64(values["num_tokens"])
 		t.run.Seconds += seconds
 		values["grad_norm"], values["learning_rate"] = norm, rate
-		stepped = values
+		t.seen.step(values)
 		if seconds > 0 {
 			progress.TokensPerSecond = values["num_tokens"] / seconds
 		}
 		if logged {
 			if err := t.Log(t.run.Step, values); err != nil {
-				return t.run, newest(), err
+				return t.run, t.seen.all(), err
 			}
 		}
 		if n := t.Config.Evaluation.EverySteps; t.run.Step == total || n > 0 && t.run.Step%n == 0 {
 			if err := evaluate(); err != nil {
-				return t.run, newest(), err
+				return t.run, t.seen.all(), err
 			}
 		}
 		report()
+		if err := t.stopRule(); err != nil {
+			return t.run, t.seen.all(), t.stop(err)
+		}
 		if n := t.Config.Checkpoint.EverySteps; n > 0 && t.run.Step%n == 0 && t.run.Step < total {
 			if err := t.save(); err != nil {
-				return t.run, newest(), err
+				return t.run, t.seen.all(), err
 			}
 		}
 	}
 	if t.run.Stopped != "" {
-		stepped = nil
-		err = evaluate() // the last step has not done it
+		t.seen.Stepped = nil
+		if err := evaluate(); err != nil { // the last step has not done it
+			return t.run, t.seen.all(), err
+		}
+		if err := t.stopRule(); err != nil {
+			return t.run, t.seen.all(), t.stop(err)
+		}
 	}
-	return t.run, newest(), err
+	return t.run, t.seen.all(), t.diverged()
+}
+
+// stop saves before a rule ends the run.
+func (t *Trainer) stop(rule error) error {
+	if err := t.save(); err != nil {
+		return err
+	}
+	return rule
 }
 
 func (t *Trainer) interrupt() error {
