@@ -34,6 +34,9 @@ type DPOJob struct {
 // DPOJobSpec is what to train.
 // +kubebuilder:validation:XValidation:rule="!has(self.training.microBatchSize) || has(self.training.batchSize) || 32 % self.training.microBatchSize == 0",fieldPath=".training.microBatchSize",message="must divide batchSize, which is 32 if not set"
 // +kubebuilder:validation:XValidation:rule="self.objective.type != 'KTO' || !has(self.training.batchSize) || self.training.batchSize > 1",fieldPath=".training.batchSize",message="must be at least 2 for KTO, whose estimate of the KL compares examples"
+// +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.minRewardAccuracy) || self.objective.type != 'KTO'",fieldPath=".stop.minRewardAccuracy",message="KTO has no pairs whose order could be right or wrong"
+// +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.maxKL) || has(self.data.eval) || has(self.data.evalFraction)",fieldPath=".stop.maxKL",message="is measured on held-out examples: set data.eval or data.evalFraction"
+// +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.minRewardAccuracy) || has(self.data.eval) || has(self.data.evalFraction)",fieldPath=".stop.minRewardAccuracy",message="is measured on held-out examples: set data.eval or data.evalFraction"
 type DPOJobSpec struct {
 	// Model is the policy that training starts from: usually an SFTJob's.
 	// +kubebuilder:validation:XValidation:rule="!has(self.from) || self.from.kind != 'RewardModelJob'",fieldPath=".from.kind",message="a reward model is no policy"

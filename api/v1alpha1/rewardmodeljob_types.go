@@ -33,6 +33,8 @@ type RewardModelJob struct {
 // RewardModelJobSpec is what to train.
 // +kubebuilder:validation:XValidation:rule="!has(self.training.microBatchSize) || has(self.training.batchSize) || 32 % self.training.microBatchSize == 0",fieldPath=".training.microBatchSize",message="must divide batchSize, which is 32 if not set"
 // +kubebuilder:validation:XValidation:rule="!has(self.training.minLearningRateRatio) || double(self.training.minLearningRateRatio) > 0.0",fieldPath=".training.minLearningRateRatio",message="must be greater than 0 for a RewardModelJob"
+// +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.maxKL)",fieldPath=".stop.maxKL",message="there is no reference that a KL could be measured to"
+// +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.minRewardAccuracy) || has(self.data.eval) || has(self.data.evalFraction)",fieldPath=".stop.minRewardAccuracy",message="is measured on held-out examples: set data.eval or data.evalFraction"
 type RewardModelJobSpec struct {
 	// Model is what training starts from: usually an SFTJob's. Its vocabulary's head is replaced by
 	// one that gives a single score.

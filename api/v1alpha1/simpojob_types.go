@@ -32,6 +32,8 @@ type SimPOJob struct {
 
 // SimPOJobSpec is what to train.
 // +kubebuilder:validation:XValidation:rule="!has(self.training.microBatchSize) || has(self.training.batchSize) || 32 % self.training.microBatchSize == 0",fieldPath=".training.microBatchSize",message="must divide batchSize, which is 32 if not set"
+// +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.maxKL)",fieldPath=".stop.maxKL",message="there is no reference that a KL could be measured to"
+// +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.minRewardAccuracy) || has(self.data.eval) || has(self.data.evalFraction)",fieldPath=".stop.minRewardAccuracy",message="is measured on held-out examples: set data.eval or data.evalFraction"
 type SimPOJobSpec struct {
 	// Model is the policy that training starts from: usually an SFTJob's.
 	// +kubebuilder:validation:XValidation:rule="!has(self.from) || self.from.kind != 'RewardModelJob'",fieldPath=".from.kind",message="a reward model is no policy"
