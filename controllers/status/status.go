@@ -106,6 +106,9 @@ func (n *next) beforeRun() {
 		n.resolved()
 	}
 	found, _ := n.o.LookedUp()
+	if n.o.Run == nil || n.o.Lookup == nil {
+		meta.RemoveStatusCondition(&n.Conditions, v1alpha1.ConditionStale)
+	}
 	switch {
 	case n.o.Stage.StageSpec().Suspend:
 		n.suspended()

@@ -45,6 +45,30 @@ func TestNext(t *testing.T) {
 		"create failed": {
 			Observed{ApplyError: errors.New("exceeded quota")},
 			v1alpha1.PhasePending, v1alpha1.ReasonCreateFailed, "exceeded quota"},
+		"looking for a checkpoint": {
+			Observed{Run: run(), Lookup: lookup(), LookupPods: pods(running())},
+			v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "starting"},
+		"lookup cannot start": {
+			Observed{Run: run(), Lookup: lookup(), LookupPods: pods(waiting("ImagePullBackOff", "not found"))},
+			v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "ImagePullBackOff: not found"},
+		"lookup found nothing": {
+			Observed{Run: run(), Lookup: lookup(batchv1.JobComplete), LookupPods: pods(ended(0, `{"exitCode":0,"reason":"NotPublished"}`))},
+			v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "starting"},
+		"lookup found another run's": {
+			Observed{Run: run(), Lookup: lookup(batchv1.JobComplete), LookupPods: pods(ended(0, strings.ReplaceAll(goodOK, hash, "other")))},
+			v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "starting"},
+		"lookup found it": {
+			Observed{Run: run(), Lookup: lookup(batchv1.JobComplete), LookupPods: pods(ended(0, goodOK))},
+			v1alpha1.PhaseSucceeded, v1alpha1.ReasonAdopted, "is adopted"},
+		"queued": {
+			Observed{Job: suspended(job())}, v1alpha1.PhasePending, v1alpha1.ReasonQueued, "from queue gpus"},
+		"deadline": {
+			Observed{Job: func() *batchv1.Job {
+				j := job(batchv1.JobFailed)
+				j.Status.Conditions[0].Reason = batchv1.JobReasonDeadlineExceeded
+				return j
+			}(), Pods: pods(ended(143, `{"reason":"Interrupted","message":"saved"}`))},
+			v1alpha1.PhaseFailed, v1alpha1.ReasonDeadlineExceeded, "activeDeadlineSeconds"},
 		"no pod yet": {
 			Observed{Job: job()}, v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "starting"},
 		"unschedulable": {
@@ -142,6 +166,24 @@ func invariants(t *testing.T, s v1alpha1.StageStatus) {
 	for _, c := range s.Conditions {
 		if c.Reason == "" || c.Message == "" || c.LastTransitionTime.IsZero() || c.ObservedGeneration != 2 || order(c.Type) < 0 {
 			t.Errorf("incomplete condition %+v", c)
+		}
+	}
+}
+
+// Suspended, a stage waits for no one but its user: none of Ready, Reconciling and Stalled is true.
+func TestSuspended(t *testing.T) {
+	stage := &v1alpha1.SFTJob{ObjectMeta: metav1.ObjectMeta{Name: "x", Generation: 2}}
+	stage.Spec.Suspend = true
+	saving := Next(Observed{Stage: stage, Job: job(), Pods: pods(running())}, t0)
+	if saving.Phase == v1alpha1.PhaseSuspended || meta.IsStatusConditionTrue(saving.Conditions, v1alpha1.ConditionSuspended) {
+		t.Errorf("suspended with a pod that runs: %+v", saving)
+	}
+	for name, o := range map[string]Observed{"with a Job": {Job: job(), Pods: pods(ended(143, ""))}, "without": {}} {
+		o.Stage = stage
+		s := Next(o, t0)
+		invariants(t, s)
+		if s.Phase != v1alpha1.PhaseSuspended || !meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionSuspended) {
+			t.Errorf("%s: %+v", name, s)
 		}
 	}
 }
@@ -262,6 +304,19 @@ func job(conditions ...batchv1.JobConditionType) *batchv1.Job {
 		j.Status.Conditions = append(j.Status.Conditions, batchv1.JobCondition{Type: c, Status: "True", Message: "the Job says so", LastTransitionTime: metav1.NewTime(t0)})
 	}
 	return j
+}
+
+func suspended(j *batchv1.Job) *batchv1.Job {
+	yes := true
+	j.Spec.Suspend, j.Labels = &yes, map[string]string{desired.QueueLabel: "gpus"}
+	return j
+}
+
+// lookup is the Job before the job, for run.
+func lookup(conditions ...batchv1.JobConditionType) *batchv1.Job { return job(conditions...) }
+
+func run() *desired.Run {
+	return &desired.Run{Hash: hash, Config: &runconfig.RunConfig{Output: runconfig.Output{URI: "pvc://models/ns/x/abab"}}}
 }
 
 // pods is one pod of the job.
