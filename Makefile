@@ -32,6 +32,8 @@ test: deps $(LOCALCLUSTER) $(HELM) ## Unit tests, and the operator against a rea
 	@echo "==> Tests (about 2 minutes; their own compilation is extra the first time)"
 	@assets="$$($(LOCALCLUSTER) env)"; KUBEBUILDER_ASSETS="$$assets" HELM=$(CURDIR)/$(HELM) go test -timeout 30m ./...
 	@go test -C hack/localcluster ./...
+	@echo "==> What GitOps tools and Prometheus make of it, by their own libraries (about 4 minutes the first time)"
+	@go test -C hack/gitops -count=1 ./... # uncached: it reads files outside of its module
 
 e2e: images $(HELM) ## The whole way on real pods of a local cluster
 	@echo "==> End-to-end tests (about 4 minutes)"
@@ -59,7 +61,7 @@ verify: generate lint ## Fail when generated code, formatting or go.mod is not w
 
 lint: deps ## golangci-lint, and go vet where it does not look
 	@echo "==> Linting (about 5 minutes the first time: the linter is compiled)"
-	@go vet -tags e2e ./hack/e2e/ && go vet -C hack/localcluster ./...
+	@go vet -tags e2e ./hack/e2e/ && go vet -C hack/localcluster ./... && go vet -C hack/gitops ./...
 	@$(LINT) run ./...
 
 build: deps ## Build both programs into bin/
