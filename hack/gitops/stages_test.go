@@ -2,8 +2,11 @@ package gitops
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,8 +75,13 @@ var situations = []situation{
 		kstatus: "InProgress", argo: "Progressing", moving: "Current"},
 	{name: "running", observed: run(nil, corev1.PodRunning, runningState), phase: v1alpha1.PhaseRunning,
 		kstatus: "InProgress", argo: "Progressing", moving: "Current"},
-	{name: "restarting", observed: run(nil, corev1.PodFailed, ended(1, "")), phase: v1alpha1.PhasePending,
+	{name: "restarting", observed: run(func(j *batchv1.Job) { j.Status.Failed = 1 }, corev1.PodFailed, ended(1, "")), phase: v1alpha1.PhasePending,
 		kstatus: "InProgress", argo: "Progressing", moving: "Current"},
+	{name: "disrupted", observed: func(s v1alpha1.Stage) status.Observed {
+		o := run(nil, corev1.PodFailed, ended(137, ""))(s)
+		o.Pods[0].Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "PreemptionByScheduler"}}
+		return o
+	}, phase: v1alpha1.PhasePending, kstatus: "InProgress", argo: "Progressing", moving: "Current"},
 	{name: "suspended before its run", observed: func(s v1alpha1.Stage) status.Observed { return status.Observed{Stage: s} },
 		spec: suspend, phase: v1alpha1.PhaseSuspended, kstatus: "InProgress", argo: "Suspended", moving: "Current"},
 	{name: "suspended", observed: run(suspended, corev1.PodFailed, ended(runconfig.ExitTerminated, "")),
@@ -169,8 +177,20 @@ func initialStatus(t *testing.T, kind v1alpha1.StageKind) v1alpha1.StageStatus {
 	return *initial
 }
 
-// Each Event comes once: however a stage came into a situation, staying in it tells nothing.
+// eventRow is a row of the table in docs/observability.md: an Event's reason.
+var eventRow = regexp.MustCompile(`(?m)^\| (\w+) \| (?:Normal|Warning) \|`)
+
+// Each Event comes once: however a stage came into a situation, staying in it tells nothing. All that come, and no
+// others, are documented; those of failures have the failure's reason.
 func TestEventsComeOnce(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, "docs", "observability.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented, seen := map[string]bool{}, map[string]bool{}
+	for _, row := range eventRow.FindAllStringSubmatch(string(page), -1) {
+		documented[row[1]] = true
+	}
 	for _, from := range situations {
 		for _, to := range situations {
 			if to.observed == nil {
@@ -187,7 +207,13 @@ func TestEventsComeOnce(t *testing.T) {
 			if to.spec != nil {
 				to.spec(stage)
 			}
+			before := stage.Status
 			stage.Status = status.Next(to.observed(stage), t0)
+			for _, e := range status.Events(before, stage.Status) {
+				if e.Action != "Stall" {
+					seen[e.Reason] = true
+				}
+			}
 			again := status.Next(to.observed(stage), t0.Add(time.Hour))
 			if events := status.Events(stage.Status, again); len(events) > 0 {
 				t.Errorf("from %q to %q, looked at twice: %+v", from.name, to.name, events)
@@ -196,6 +222,9 @@ func TestEventsComeOnce(t *testing.T) {
 				t.Errorf("from %q to %q, looked at twice: the status is another", from.name, to.name)
 			}
 		}
+	}
+	if !maps.Equal(documented, seen) {
+		t.Errorf("docs/observability.md has the Events %v, those that come are %v", slices.Sorted(maps.Keys(documented)), slices.Sorted(maps.Keys(seen)))
 	}
 }
 
