@@ -184,4 +184,4 @@ func checkRun(stage *os.Root, name string) error {
 }
 
 // written is what a run leaves beside its manifest and states.
-var written = append([]string{resultFile, reportFile, samplesFile, metrics.HistoryFile, metrics.TensorBoardFolder}, published...)
+var written = append([]string{resultFile, reportFile, samplesFile, metrics.HistoryFile, metrics.TensorBoardFolder, storage.LockFile}, published...)

@@ -121,6 +121,15 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 	if err := os.MkdirAll(r.dir, 0o755); err != nil {
 		return result, fmt.Errorf("output.uri: %w", err)
 	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return result, fmt.Errorf("output.uri: %w", err)
+	}
+	defer unlock()
+	// The one that was waited for may have published.
+	if published, done, err := r.published(); err != nil || done {
+		return published, err
+	}
 	if err := checkpoint.CleanTemp(r.dir); err != nil {
 		return result, fmt.Errorf("output.uri: %w", err)
 	}
@@ -133,6 +142,17 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 		return err
 	})
 	return result, err
+}
+
+// lock makes this the only attempt that writes into the output folder. Kubernetes sees to that as well, except where it was told
+// that a node is off that is not: its trainer then goes on to the end, and this one takes over what it leaves.
+func (r *run) lock(ctx context.Context) (unlock func(), err error) {
+	unlock, err = storage.Lock(ctx, r.dir, func() { r.Log.Info("Waiting for another trainer that writes this run", "dir", r.dir) })
+	if errors.Is(err, storage.ErrNoLocks) {
+		r.Log.Info("Nothing keeps a second trainer from writing this run", "err", err.Error())
+		return func() {}, nil
+	}
+	return unlock, err
 }
 
 // serve opens the run's metrics and, when asked to, serves them.
