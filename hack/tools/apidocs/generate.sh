@@ -8,4 +8,4 @@ sed -i -E '1s/.*/<!-- Generated from api\/v1alpha1 by `make generate`. -->\n# AP
   s/\\([{}])/\1/g
   s/Optional: \{\}/Optional/g
   s/ *<br \/> *\|/ |/g' docs/api.md
-cat -s docs/api.md > docs/api.md.new && mv docs/api.md.new docs/api.md
+{ cat -s docs/api.md; go run ./hack/apirules config/crd/bases/*.yaml; } > docs/api.md.new && mv docs/api.md.new docs/api.md
