@@ -39,7 +39,7 @@ func gone(t *testing.T, obj client.Object) {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return fmt.Errorf("%T %s is still there (%v)", obj, obj.GetName(), err)
+		return fmt.Errorf("%T %s is still there (%w)", obj, obj.GetName(), err)
 	})
 }
 

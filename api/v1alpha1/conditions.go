@@ -28,7 +28,7 @@ const (
 	ReasonUpstreamFailed   = "UpstreamFailed"
 	// ReasonUpstreamNotShared is for a stage of another namespace that is not there or not shared.
 	ReasonUpstreamNotShared = "UpstreamNotShared"
-	ReasonReferenceCycle   = "ReferenceCycle"
+	ReasonReferenceCycle    = "ReferenceCycle"
 
 	ReasonWaitingForInputs = "WaitingForInputs"
 	ReasonLookingUp        = "LookingUp"

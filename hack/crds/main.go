@@ -37,7 +37,7 @@ func shorten(file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	for _, v := range crd["spec"].(map[string]any)["versions"].([]any) {
-		at := any(v)
+		at := v
 		for _, k := range []string{"schema", "openAPIV3Schema", "properties", "spec", "properties", "podTemplate", "properties", "spec", "properties"} {
 			m, ok := at.(map[string]any)
 			if !ok {
