@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
+	"github.com/alignment-dev/alignment-operator/controllers"
 	"github.com/alignment-dev/alignment-operator/controllers/desired"
 )
 
@@ -334,13 +335,43 @@ func TestFinalizersPermission(t *testing.T) {
 		eventually(t, func() error { // an authorizer needs a moment to see a new role
 			err := user(t, role.Name).Create(t.Context(), owned.DeepCopy(), client.DryRunAll)
 			if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "cannot set blockOwnerDeletion") {
-				return fmt.Errorf("%s: without update on finalizers: %v, want a refusal", kind, err)
+				return fmt.Errorf("%s: without update on finalizers: %w, want a refusal", kind, err)
 			}
 			return nil
 		})
 		if err := user(t, operatorUser).Create(t.Context(), owned, client.DryRunAll); err != nil {
 			t.Errorf("%s: the operator's own role: %v", kind, err)
 		}
+	}
+}
+
+// The finalizer of a stage whose files go with it is the only thing that the operator writes outside of
+// status, in each kind; it goes when it is not wanted any more.
+func TestFinalizerOfEachKind(t *testing.T) {
+	ns := namespace(t)
+	for _, text := range validStages {
+		stage := stored(t, ns, text)
+		stage.StageSpec().Output.DeletionPolicy = v1alpha1.DeletionDelete
+		stage.SetUID("")
+		create(t, stage)
+		finalizers := func(want ...string) {
+			eventually(t, func() error {
+				if err := admin.Get(t.Context(), client.ObjectKeyFromObject(stage), stage); err != nil {
+					return err
+				}
+				if !slices.Equal(stage.GetFinalizers(), want) {
+					return fmt.Errorf("%s has the finalizers %q, want %q", stage.StageKind(), stage.GetFinalizers(), want)
+				}
+				return nil
+			})
+		}
+		finalizers(controllers.Finalizer)
+		base := stage.DeepCopyObject().(client.Object)
+		stage.StageSpec().Output.DeletionPolicy = v1alpha1.DeletionRetain
+		if err := admin.Patch(t.Context(), stage, client.MergeFrom(base)); err != nil {
+			t.Fatal(err)
+		}
+		finalizers()
 	}
 }
 
