@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -27,11 +29,35 @@ func need(t *testing.T, variable string) string {
 	if value == "" && os.Getenv("CI") == "true" {
 		t.Fatalf("%s is not set, and CI is: these tests must run", variable)
 	}
+	if err := readInputs(); err != nil {
+		t.Fatal(err)
+	}
 	if value == "" {
 		t.Skipf("%s is not set: `make test` sets it", variable)
 	}
 	return value
 }
+
+// readInputs opens what helm and kubectl read, so that go test, which sees this process alone, does not take an earlier
+// result for one of today's files.
+var readInputs = sync.OnceValue(func() error {
+	for _, dir := range []string{chartDir, root + "/config", root + "/hack/deploy.sh"} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			f, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			return f.Close()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+})
 
 // helm runs helm and returns its output; the error has what it complained of.
 func helm(t *testing.T, args ...string) ([]byte, error) {
