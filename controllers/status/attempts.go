@@ -35,7 +35,8 @@ func (n *next) attempts() {
 		a := &n.History[i]
 		there := slices.ContainsFunc(pods, func(p corev1.Pod) bool { return p.Name == a.Pod })
 		if a.EndTime == nil && !there {
-			n.end(a, n.now, endLost, true)
+			reason := cmp.Or(a.Reason, endLost)
+			n.end(a, n.now, reason, reason != endSuspended)
 		}
 	}
 	if extra := len(n.History) - maxHistory; extra > 0 {
@@ -64,7 +65,16 @@ func (n *next) attempt(p *corev1.Pod) {
 		i = len(n.History) - 1
 	}
 	a := &n.History[i]
-	if a.EndTime != nil || !over {
+	if a.EndTime != nil {
+		return
+	}
+	if !over {
+		if p.DeletionTimestamp != nil { // it may be gone before its end is seen
+			a.Reason = cmp.Or(readDisruption(p), endInterrupted)
+			if n.o.Stage.StageSpec().Suspend {
+				a.Reason = endSuspended
+			}
+		}
 		return
 	}
 	at, disruption := n.now, readDisruption(p)

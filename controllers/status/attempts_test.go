@@ -37,7 +37,11 @@ func TestAttempts(t *testing.T) {
 			stage.Status = Next(Observed{Stage: stage, Job: j, Pods: pods}, t0)
 		}
 	}
-	p := []corev1.Pod{attempt(1, running()), attempt(2, running()), attempt(3, running()), attempt(4, running()), attempt(5, running())}
+	p := []corev1.Pod{attempt(1, running()), attempt(2, running()), attempt(3, running()), attempt(4, running()), attempt(5, running()), attempt(0, running())}
+	see(0, p[5])
+	at := metav1.NewTime(t0)
+	p[5].DeletionTimestamp, p[5].Status.Conditions = &at, disrupted(143).Conditions
+	see(0, p[5]) // its end is not seen, but why it came
 	see(0, p[0])
 	p[0].Status = disrupted(143)
 	see(0, p[0])
@@ -56,12 +60,12 @@ func TestAttempts(t *testing.T) {
 	for _, a := range stage.Status.History {
 		got = append(got, a.Pod+" "+a.Reason)
 	}
-	want := []string{"p01 PreemptionByScheduler", "p02 Lost", "p03 Interrupted", "p04 Error", "p05 Error"}
+	want := []string{"p00 PreemptionByScheduler", "p01 PreemptionByScheduler", "p02 Lost", "p03 Interrupted", "p04 Error", "p05 Error"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}
-	if stage.Status.Disruptions != 3 || stage.Status.Restarts != 1 {
-		t.Errorf("%d disruptions and %d restarts, want 3 and 1", stage.Status.Disruptions, stage.Status.Restarts)
+	if stage.Status.Disruptions != 4 || stage.Status.Restarts != 1 {
+		t.Errorf("%d disruptions and %d restarts, want 4 and 1", stage.Status.Disruptions, stage.Status.Restarts)
 	}
 }
 
