@@ -100,6 +100,18 @@ func (n *next) attempt(p *corev1.Pod) {
 	}
 }
 
+// endingReason is why a pod that runs is about to end. It is noted at once: a pod that is deleted may be gone
+// before anyone sees its end.
+func (n *next) endingReason(p *corev1.Pod) string {
+	switch {
+	case p.DeletionTimestamp == nil:
+		return ""
+	case n.o.Stage.StageSpec().Suspend:
+		return endSuspended
+	}
+	return cmp.Or(readDisruption(p), endInterrupted)
+}
+
 func (n *next) end(a *v1alpha1.Attempt, at metav1.Time, reason string, disrupted bool) {
 	a.EndTime, a.Reason = &at, reason
 	if n.Progress != nil {

@@ -69,6 +69,39 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
+// Why a pod that is being deleted ends is known before its end, which nobody may see.
+func TestEndNotSeen(t *testing.T) {
+	at := metav1.NewTime(t0)
+	preempted := running()
+	preempted.Conditions = disrupted(143).Conditions
+	for _, c := range []struct {
+		name, want  string
+		suspend     bool
+		status      corev1.PodStatus
+		deleted     *metav1.Time
+		disruptions int32
+	}{
+		{"preempted", "PreemptionByScheduler", false, preempted, &at, 1},
+		{"deleted", "Interrupted", false, running(), &at, 1},
+		{"suspended", "Suspended", true, running(), &at, 0},
+		{"forced away", "Lost", false, running(), nil, 1},
+	} {
+		stage := &v1alpha1.SFTJob{ObjectMeta: metav1.ObjectMeta{Name: "x", Generation: 2}}
+		stage.Spec.Suspend = c.suspend
+		j, p := job(), attempt(1, c.status)
+		p.DeletionTimestamp = c.deleted
+		stage.Status = Next(Observed{Stage: stage, Job: j, Pods: []corev1.Pod{p}}, t0)
+		if a := stage.Status.History[0]; a.EndTime != nil || stage.Status.Disruptions != 0 {
+			t.Errorf("%s: ended before it has: %+v", c.name, a)
+		}
+		stage.Spec.Suspend = false // resumed at once
+		stage.Status = Next(Observed{Stage: stage, Job: j}, t0)
+		if a := stage.Status.History[0]; a.Reason != c.want || a.EndTime == nil || stage.Status.Disruptions != c.disruptions {
+			t.Errorf("%s: %+v, %d disruptions, want %s and %d", c.name, a, stage.Status.Disruptions, c.want, c.disruptions)
+		}
+	}
+}
+
 // A history is short, and what it forgot it does not count again.
 func TestHistoryIsBounded(t *testing.T) {
 	stage := &v1alpha1.SFTJob{ObjectMeta: metav1.ObjectMeta{Name: "x", Generation: 2}}
