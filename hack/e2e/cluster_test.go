@@ -20,8 +20,18 @@ const (
 	takeDown = 2 * time.Minute
 )
 
-// ownCluster says that the cluster is the tests' own, on this machine.
-var ownCluster bool
+// ownCluster says that the cluster is the tests' own, on this machine; local is what it then is.
+var (
+	ownCluster bool
+	local      *cluster
+)
+
+// spareNode is the second node of a cluster of the tests' own. Pods go there only if they tolerate its taint, so that
+// it can be lost without anyone else's loss.
+const (
+	spareNode  = "localcluster-2"
+	spareTaint = "alignment.dev/spare"
+)
 
 // cluster is where the tests run.
 type cluster struct {
@@ -54,7 +64,11 @@ func openCluster(ctx context.Context) (*cluster, error) {
 	if c.state, err = os.MkdirTemp("", "e2e-"); err != nil {
 		return nil, err
 	}
-	if _, err := c.run(ctx, "up"); err != nil {
+	local = c
+	if _, err := c.run(ctx, "up", "--nodes", "2"); err != nil {
+		return c, err
+	}
+	if _, err := c.run(ctx, "kubectl", "taint", "node", spareNode, spareTaint+"=:NoSchedule"); err != nil {
 		return c, err
 	}
 	if _, err := c.run(ctx, "load-image", os.Getenv("E2E_OPERATOR_IMAGE_TAR"), os.Getenv("E2E_TRAINER_IMAGE_TAR")); err != nil {

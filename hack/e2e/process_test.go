@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,21 +17,36 @@ import (
 
 // trainerProcess is the process that trains in a pod, as this machine numbers it; 0 if the pod runs on another one.
 func trainerProcess(pod *corev1.Pod) (int, error) {
-	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
-	if err != nil {
-		return 0, err
-	}
+	return podProcess(pod, func(args []string) bool { return slices.Contains(args, "train") })
+}
+
+// podProcess is a pod's process with such arguments.
+func podProcess(pod *corev1.Pod, is func(args []string) bool) (int, error) {
 	// cgroupfs and systemd spell a pod's group differently.
 	uid := string(pod.UID)
 	names := []string{"pod" + uid, "pod" + strings.ReplaceAll(uid, "-", "_")}
-	for _, path := range groups {
-		group, err := os.ReadFile(path)
-		if err != nil || !bytes.Contains(group, []byte(names[0])) && !bytes.Contains(group, []byte(names[1])) {
-			continue // it may just have ended
+	return process(func(dir string, args []string) bool {
+		if !is(args) {
+			return false
 		}
-		arguments, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-		if err == nil && bytes.Contains(arguments, []byte("\x00train\x00")) {
-			return strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		group, err := os.ReadFile(filepath.Join(dir, "cgroup"))
+		return err == nil && (bytes.Contains(group, []byte(names[0])) || bytes.Contains(group, []byte(names[1])))
+	})
+}
+
+// process is one of this machine's, given its folder in /proc and its arguments; 0 if there is none.
+func process(is func(dir string, args []string) bool) (int, error) {
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range lines {
+		line, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has just ended
+		}
+		if dir := filepath.Dir(path); is(dir, strings.Split(string(line), "\x00")) {
+			return strconv.Atoi(filepath.Base(dir))
 		}
 	}
 	return 0, nil
