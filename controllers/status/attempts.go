@@ -69,7 +69,7 @@ func (n *next) attempt(p *corev1.Pod) {
 		return
 	}
 	if !over {
-		if p.DeletionTimestamp != nil { // it may be gone before its end is seen
+		if p.DeletionTimestamp != nil && a.Reason == "" { // it may be gone, or the run resumed, before its end is seen
 			a.Reason = cmp.Or(readDisruption(p), endInterrupted)
 			if n.o.Stage.StageSpec().Suspend {
 				a.Reason = endSuspended
@@ -91,25 +91,13 @@ func (n *next) attempt(p *corev1.Pod) {
 		n.end(a, at, runconfig.ReasonSucceeded, false)
 	case final(t):
 		n.end(a, at, cmp.Or(readResult(p).Reason, runconfig.ReasonError), false)
-	case n.o.Stage.StageSpec().Suspend:
+	case n.o.Stage.StageSpec().Suspend, a.Reason == endSuspended:
 		n.end(a, at, endSuspended, false)
 	case disruption != "":
 		n.end(a, at, disruption, true)
 	default:
 		n.end(a, at, cmp.Or(readResult(p).Reason, runconfig.ReasonError), false)
 	}
-}
-
-// endingReason is why a pod that runs is about to end. It is noted at once: a pod that is deleted may be gone
-// before anyone sees its end.
-func (n *next) endingReason(p *corev1.Pod) string {
-	switch {
-	case p.DeletionTimestamp == nil:
-		return ""
-	case n.o.Stage.StageSpec().Suspend:
-		return endSuspended
-	}
-	return cmp.Or(readDisruption(p), endInterrupted)
 }
 
 func (n *next) end(a *v1alpha1.Attempt, at metav1.Time, reason string, disrupted bool) {

@@ -95,9 +95,20 @@ func TestEndNotSeen(t *testing.T) {
 			t.Errorf("%s: ended before it has: %+v", c.name, a)
 		}
 		stage.Spec.Suspend = false // resumed at once
+		stage.Status = Next(Observed{Stage: stage, Job: j, Pods: []corev1.Pod{p}}, t0)
+		seen := stage.DeepCopy()
 		stage.Status = Next(Observed{Stage: stage, Job: j}, t0)
 		if a := stage.Status.History[0]; a.Reason != c.want || a.EndTime == nil || stage.Status.Disruptions != c.disruptions {
 			t.Errorf("%s: %+v, %d disruptions, want %s and %d", c.name, a, stage.Status.Disruptions, c.want, c.disruptions)
+		}
+		if c.deleted == nil {
+			continue
+		}
+		// Seen after all, its end says the same.
+		p.Status.Phase, p.Status.ContainerStatuses = ended(143, "").Phase, ended(143, "").ContainerStatuses
+		seen.Status = Next(Observed{Stage: seen, Job: j, Pods: []corev1.Pod{p}}, t0)
+		if a := seen.Status.History[0]; a.Reason != c.want || a.ExitCode == nil || seen.Status.Disruptions != c.disruptions {
+			t.Errorf("%s, its end seen: %+v, %d disruptions, want %s and %d", c.name, a, seen.Status.Disruptions, c.want, c.disruptions)
 		}
 	}
 }
