@@ -134,8 +134,8 @@ func TestTerminated(t *testing.T) {
 	t.Logf("deleted pod %s at step %d", pod.Name, p.Step)
 	status := s.succeeds(v1alpha1.SFTJobKind, "terminated")
 	s.sameCheckpoint(status, want)
-	if status.Attempts != 2 {
-		t.Errorf("status counts %d attempts, want 2", status.Attempts)
+	if status.Attempts != 1 || status.Restarts != 0 || status.Disruptions != 1 {
+		t.Errorf("status counts %d attempts, %d restarts and %d disruptions, want one disruption alone", status.Attempts, status.Restarts, status.Disruptions)
 	}
 	s.resumed(s.pods(v1alpha1.SFTJobKind, "terminated"), status, p.Step)
 }
