@@ -81,7 +81,7 @@ func run(m *testing.M) (code int, err error) {
 	if err := flag.Set("test.parallel", "8"); err != nil { // tests wait more than they compute
 		return 1, err
 	}
-	return m.Run(), nil
+	return refusedNothing(m.Run())
 }
 
 // connect opens the cluster of a kubeconfig for the tests and for kubectl.

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -45,4 +46,49 @@ func TestRestricted(t *testing.T) {
 	if _, err := inside("/etc/alignment"); err != nil {
 		t.Errorf("the run's configuration cannot be read: %v", err) // else the line above proves nothing
 	}
+	for dir, want := range map[string]string{"/x": "read-only file system", "/usr/x": "read-only file system", "/etc/alignment/x": "read-only file system", "/tmp/x": ""} {
+		// An empty archive: only the folder is made.
+		_, err := kubectl(ctx, strings.NewReader(""), "--namespace", s.name, "exec", "-i", pod.Name, "--", "/trainer", "data", "import", dir)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("writing to %s: %v, want %q", dir, err, want)
+		}
+	}
+}
+
+// TestOperatorIsRestricted looks at the operator as it was installed: what its namespace enforces, and what its
+// account may do.
+func TestOperatorIsRestricted(t *testing.T) {
+	t.Parallel()
+	root := trainerPod("root", "train")
+	root.Namespace = operatorNamespace
+	root.Spec.SecurityContext.RunAsNonRoot, root.Spec.SecurityContext.RunAsUser = nil, new(int64(0))
+	if err := kube.Create(ctx, root, client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "restricted") {
+		t.Errorf("a pod that runs as root beside the operator was answered with %v, want a refusal by the restricted standard", err)
+	}
+	account := "--as=system:serviceaccount:" + operatorNamespace + ":alignment-operator"
+	for _, c := range []struct{ verb, resource, want string }{
+		{"list", "secrets", "no"}, {"get", "secrets", "no"}, {"list", "configmaps", "no"}, {"watch", "configmaps", "no"},
+		{"create", "pods", "no"}, {"create", "pods/exec", "no"}, {"create", "serviceaccounts/token", "no"}, {"update", "sftjobs", "no"}, {"delete", "sftjobs", "no"},
+		{"create", "jobs", "yes"}, {"list", "sftjobs", "yes"}, // else the account is none, and the lines above prove nothing
+	} {
+		out, _ := kubectl(ctx, nil, "auth", "can-i", c.verb, c.resource, "--all-namespaces", account) // "no" is exit code 1
+		if got := strings.TrimSpace(out); got != c.want {
+			t.Errorf("can the operator %s %s: %q, want %s", c.verb, c.resource, got, c.want)
+		}
+	}
+}
+
+// refusedNothing looks, after all tests, through what the operator has logged since it last started: it was never
+// refused anything.
+func refusedNothing(code int) (int, error) {
+	log, err := kubectl(ctx, nil, "--namespace", operatorNamespace, "logs", "deployment/"+operatorDeployment, "--tail=-1")
+	if err != nil {
+		return code, err
+	}
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "cannot ") && strings.Contains(line, " resource ") {
+			return 1, fmt.Errorf("the operator was refused something: %s", line)
+		}
+	}
+	return code, nil
 }
