@@ -172,6 +172,9 @@ func wantRequests(t *testing.T, log *requestLog, stage v1alpha1.Stage) {
 		if _, object, _ := cutLast(strings.TrimSuffix(path, "/status"), "/"); object != stage.GetName() && !strings.HasPrefix(object, name) {
 			continue // another's, or an Event
 		}
+		if request == status && answer == "409" {
+			continue // made from a cache that was behind, it wrote nothing
+		}
 		// An answer other than these makes the work queue try again after a while, which is a timer.
 		if verb == "GET" && answer != "404" || verb == "PATCH" && answer != "200" && answer != "201" {
 			t.Errorf("%s", line)

@@ -8,7 +8,7 @@
 //
 // The environment: E2E_LOCALCLUSTER is the built hack/localcluster, OPERATOR_IMAGE and TRAINER_IMAGE the names of
 // the images, E2E_OPERATOR_IMAGE_TAR and E2E_TRAINER_IMAGE_TAR their archives. -seed draws again
-// the moments at which trainers are killed, as an earlier run printed it.
+// the moments at which trainers, the operator and the API server are killed, as an earlier run printed it.
 //
 // The package may import everything; nothing imports it.
 package e2e

@@ -77,7 +77,7 @@ func (s *space) seenRunning(name string) {
 	})
 }
 
-// endsOnce waits for the checkpoint of an undisturbed run, made by one pod of one Job.
+// endsOnce waits for the checkpoint of an undisturbed run, made by one pod.
 func (s *space) endsOnce(name, want string) {
 	s.Helper()
 	status := s.succeeds(v1alpha1.SFTJobKind, name)
@@ -86,8 +86,9 @@ func (s *space) endsOnce(name, want string) {
 	if err := kube.List(ctx, &jobs, client.InNamespace(s.name), client.MatchingLabels{"alignment.dev/name": name}); err != nil {
 		s.Fatal(err)
 	}
-	if pods := s.pods(v1alpha1.SFTJobKind, name); len(jobs.Items) != 1 || len(pods) != 1 || status.Attempts != 1 {
-		s.Errorf("%s: %d Jobs, %d pods, %d attempts, want one of each", name, len(jobs.Items), len(pods), status.Attempts)
+	// One Job looks for a published checkpoint, one trains.
+	if pods := s.pods(v1alpha1.SFTJobKind, name); len(jobs.Items) != 2 || len(pods) != 1 || status.Attempts != 1 {
+		s.Errorf("%s: %d Jobs, %d pods, %d attempts, want 2, 1 and 1", name, len(jobs.Items), len(pods), status.Attempts)
 	}
 }
 

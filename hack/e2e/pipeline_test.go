@@ -117,7 +117,7 @@ func (p *pipeline) apiServerKilled() {
 	w := p.apply()
 	draw := random(p.Name())
 	killed := 0
-	for ; killed < 4 && !p.ended(); killed++ {
+	for ; killed < 2 && !p.ended(); killed++ {
 		wait := 2*time.Second + time.Duration(draw.Float64()*float64(6*time.Second)).Round(time.Millisecond)
 		time.Sleep(wait)
 		p.killAPIServer()
