@@ -36,7 +36,7 @@ test: deps $(LOCALCLUSTER) $(HELM) ## Unit tests, and the operator against a rea
 	@go test -C hack/gitops -count=1 ./... # uncached: it reads files outside of its module
 
 e2e: images $(HELM) ## The whole way on real pods of a local cluster
-	@echo "==> End-to-end tests (about 4 minutes)"
+	@echo "==> End-to-end tests (about 10 minutes)"
 	@E2E_LOCALCLUSTER=$(CURDIR)/$(LOCALCLUSTER) OPERATOR_IMAGE=$(OPERATOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) \
 		E2E_OPERATOR_IMAGE_TAR=$(CURDIR)/out/operator.tar E2E_TRAINER_IMAGE_TAR=$(CURDIR)/out/trainer.tar \
 		go test -tags e2e -count=1 -v -timeout 60m ./hack/e2e/
