@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -85,7 +86,11 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 			Owns(&batchv1.Job{}).
 			Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.stageOfPod)).
 			// A trainer that hangs costs a worker two seconds; the others go on.
-			WithOptions(controller.Options{MaxConcurrentReconciles: 8})
+			WithOptions(controller.Options{
+				MaxConcurrentReconciles: 8,
+				// The default waits up to 16 minutes after a quota was raised or an API server came back.
+				RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](20*time.Millisecond, 30*time.Second),
+			})
 		for _, up := range v1alpha1.StageKinds {
 			b.Watches(v1alpha1.NewStage(up), handler.EnqueueRequestsFromMapFunc(r.downstreams(up)), builder.WithPredicates(upstreamChanged))
 		}

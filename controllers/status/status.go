@@ -108,6 +108,8 @@ func (n *next) beforeRun() {
 	found, _ := n.o.LookedUp()
 	if n.o.Run == nil || n.o.Lookup == nil {
 		meta.RemoveStatusCondition(&n.Conditions, v1alpha1.ConditionStale)
+	} else {
+		n.started(n.o.Run.Hash, n.o.Stage.GetGeneration(), n.o.Run.Inputs, n.o.Run.Lineage)
 	}
 	switch {
 	case n.o.Stage.StageSpec().Suspend:
@@ -127,7 +129,6 @@ func (n *next) beforeRun() {
 	case n.o.Run == nil || n.o.Lookup == nil:
 		n.going(v1alpha1.PhasePending, v1alpha1.ReasonPodPending, startingMessage)
 	default:
-		n.started(n.o.Run.Hash, n.o.Stage.GetGeneration(), n.o.Run.Inputs, n.o.Run.Lineage)
 		n.stale()
 		n.pending(n.o.Lookup, newest(n.o.LookupPods))
 	}
@@ -278,7 +279,6 @@ func (n *next) complete() {
 
 // adopted has a checkpoint that was there before.
 func (n *next) adopted(r runconfig.Result) {
-	n.started(n.o.Run.Hash, n.o.Stage.GetGeneration(), n.o.Run.Inputs, n.o.Run.Lineage)
 	n.StartTime = n.o.Lookup.CreationTimestamp.DeepCopy()
 	n.CompletionTime = ending(n.o.Lookup, batchv1.JobComplete).LastTransitionTime.DeepCopy()
 	r.Adopted = true
