@@ -157,7 +157,7 @@ func TestFaults(t *testing.T) {
 	}
 	w := watchStages(t, faultsNamespace)
 	want := outcomes(t, ns, time.Minute)
-	got := outcomes(t, faultsNamespace, 5*time.Minute)
+	got := outcomes(t, faultsNamespace, 3*time.Minute)
 	w.check()
 	for name, outcome := range want {
 		if got[name] != outcome {

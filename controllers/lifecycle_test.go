@@ -43,6 +43,24 @@ func gone(t *testing.T, obj client.Object) {
 	})
 }
 
+// saveAndEnd waits until the Job's controller ends a pod, and does then what trainer and kubelet do.
+func saveAndEnd(t *testing.T, p *corev1.Pod) {
+	t.Helper()
+	eventually(t, func() error {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		if p.DeletionTimestamp == nil {
+			return fmt.Errorf("pod %s lives", p.Name)
+		}
+		return nil
+	})
+	end(t, p, runconfig.ExitTerminated, `{"exitCode":143,"reason":"Interrupted","message":"saved at step 3"}`)
+	if err := admin.Delete(t.Context(), p, client.GracePeriodSeconds(0)); client.IgnoreNotFound(err) != nil {
+		t.Fatal(err)
+	}
+}
+
 // A suspended run saves and ends; resumed, the same Job goes on, and no restart is counted.
 func TestSuspendAndResume(t *testing.T) {
 	ns := namespace(t)
@@ -53,20 +71,7 @@ func TestSuspendAndResume(t *testing.T) {
 	start(t, p)
 	becomes(t, s, v1alpha1.PhaseRunning, v1alpha1.ConditionReady, v1alpha1.ReasonTraining)
 	edit(t, s, func(s *v1alpha1.SFTJob) { s.Spec.Suspend = true })
-	eventually(t, func() error { // the Job's controller ends the pod
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
-			return err
-		}
-		if p.DeletionTimestamp == nil {
-			return fmt.Errorf("pod %s lives", p.Name)
-		}
-		return nil
-	})
-	end(t, p, runconfig.ExitTerminated, `{"exitCode":143,"reason":"Interrupted","message":"saved at step 3"}`)
-	// The kubelet's last word: the pod is gone.
-	if err := admin.Delete(t.Context(), p, client.GracePeriodSeconds(0)); client.IgnoreNotFound(err) != nil {
-		t.Fatal(err)
-	}
+	saveAndEnd(t, p)
 	got := becomes(t, s, v1alpha1.PhaseSuspended, v1alpha1.ConditionSuspended, v1alpha1.ReasonSuspended)
 	if c := condition(t, got, v1alpha1.ConditionReconciling); c.Status != metav1.ConditionFalse {
 		t.Errorf("a suspended stage is Reconciling: %+v", c)
@@ -245,10 +250,7 @@ func TestQueued(t *testing.T) {
 		j.Spec.Suspend = &yes
 		return admin.Update(t.Context(), j)
 	})
-	end(t, p, runconfig.ExitTerminated, "")
-	if err := admin.Delete(t.Context(), p, client.GracePeriodSeconds(0)); client.IgnoreNotFound(err) != nil {
-		t.Fatal(err)
-	}
+	saveAndEnd(t, p)
 	becomes(t, s, v1alpha1.PhasePending, v1alpha1.ConditionReady, v1alpha1.ReasonQueued)
 	time.Sleep(3 * progressInterval)
 	if j = job(t, s); !*j.Spec.Suspend {
@@ -321,24 +323,47 @@ func TestDeadline(t *testing.T) {
 	create(t, s)
 	p := pod(t, s)
 	start(t, p)
-	eventually(t, func() error {
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
-			return err
-		}
-		if p.DeletionTimestamp == nil {
-			return fmt.Errorf("pod %s lives", p.Name)
-		}
-		return nil
-	})
-	end(t, p, runconfig.ExitTerminated, `{"exitCode":143,"reason":"Interrupted","message":"saved"}`)
-	if err := admin.Delete(t.Context(), p, client.GracePeriodSeconds(0)); client.IgnoreNotFound(err) != nil {
-		t.Fatal(err)
-	}
+	saveAndEnd(t, p)
 	becomes(t, s, v1alpha1.PhaseFailed, v1alpha1.ConditionStalled, v1alpha1.ReasonDeadlineExceeded)
 	seconds = 3600
 	edit(t, s, func(s *v1alpha1.SFTJob) { s.Spec.ActiveDeadlineSeconds = &seconds })
 	finish(t, s, "a")
 	becomes(t, s, v1alpha1.PhaseSucceeded, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded)
+}
+
+// A Job of someone else's with the removal's name is left alone, and named, until it is gone.
+func TestRemovalNameConflict(t *testing.T) {
+	ns := namespace(t)
+	s := sft(ns, "temporary")
+	s.Spec.Output.DeletionPolicy = v1alpha1.DeletionDelete
+	s.Spec.Suspend = true
+	p := corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "x", Image: "x"}}}
+	theirs := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "temporary-sft-remove"}}
+	theirs.Spec.Template.Spec = p
+	create(t, s, theirs)
+	becomes(t, s, v1alpha1.PhaseSuspended, v1alpha1.ConditionSuspended, v1alpha1.ReasonSuspended)
+	if err := admin.Delete(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(s), s); err != nil {
+			return err
+		}
+		if c := condition(t, s.Status, v1alpha1.ConditionReady); !strings.Contains(c.Message, "is in the way") {
+			return fmt.Errorf("Ready is %+v", c)
+		}
+		return nil
+	})
+	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(theirs), theirs); err != nil || len(theirs.OwnerReferences) != 0 {
+		t.Fatalf("their Job is now %+v (%v)", theirs.ObjectMeta, err)
+	}
+	if err := admin.Delete(t.Context(), theirs, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
+		t.Fatal(err)
+	}
+	removal := pod(t, s)
+	start(t, removal)
+	end(t, removal, runconfig.ExitDone, `{"exitCode":0}`)
+	gone(t, s)
 }
 
 // deletionPolicy Delete: the files are removed by a Job before the resource goes.

@@ -8,7 +8,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -33,8 +32,8 @@ const FieldOwner = client.FieldOwner("alignment-operator")
 // conflictDelay lets the cache catch up with the status that was written meanwhile.
 const conflictDelay = 100 * time.Millisecond
 
-// Reconciler brings the stages of one kind to their desired state. All fields but Kind are
-// the same for every kind.
+// Reconciler brings the stages of one kind to their desired state. All exported fields but Kind
+// are the same for every kind.
 type Reconciler struct {
 	Kind   v1alpha1.StageKind
 	Client client.Client
@@ -47,6 +46,8 @@ type Reconciler struct {
 	// Progress asks a running trainer how far it is, every ProgressInterval.
 	Progress         *ProgressReader
 	ProgressInterval time.Duration
+
+	ended endedPods
 }
 
 // +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs;rewardmodeljobs;ppojobs;dpojobs;simpojobs,verbs=list;watch;patch
@@ -62,6 +63,9 @@ type Reconciler struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	stage := v1alpha1.NewStage(r.Kind)
 	if err := r.Client.Get(ctx, req.NamespacedName, stage); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.ended.forget(req.NamespacedName)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if stage.GetDeletionTimestamp() != nil && !controllerutil.ContainsFinalizer(stage, Finalizer) {
@@ -109,12 +113,14 @@ func (r *Reconciler) gather(ctx context.Context, stage v1alpha1.Stage) (status.O
 			o.Run, o.Invalid = desired.NewRun(stage, o.Inputs.Resolved, o.Inputs.Lineage, r.Settings)
 		}
 	}
-	for name, job := range map[string]**batchv1.Job{
-		desired.Name(stage): &o.Job, desired.LookupName(stage): &o.Lookup, desired.RemovalName(stage): &o.Removal,
-	} {
-		if *job, err = r.job(ctx, stage, name); err != nil {
-			return o, err
-		}
+	if o.Job, err = r.job(ctx, stage, desired.Name(stage)); err != nil {
+		return o, err
+	}
+	if o.Lookup, err = r.job(ctx, stage, desired.LookupName(stage)); err != nil {
+		return o, err
+	}
+	if o.Removal, err = r.job(ctx, stage, desired.RemovalName(stage)); err != nil {
+		return o, err
 	}
 	var pods corev1.PodList
 	if err := r.Client.List(ctx, &pods, client.InNamespace(stage.GetNamespace()),
@@ -128,9 +134,14 @@ func (r *Reconciler) gather(ctx context.Context, stage v1alpha1.Stage) (status.O
 		case o.Lookup != nil && metav1.IsControlledBy(&p, o.Lookup):
 			o.LookupPods = append(o.LookupPods, p)
 		case o.Removal != nil && metav1.IsControlledBy(&p, o.Removal):
-		case p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed:
+		case !over(&p):
 			o.Leftover = append(o.Leftover, p.Name)
 		}
+	}
+	if key := client.ObjectKeyFromObject(stage); o.Trained() {
+		r.ended.forget(key)
+	} else if o.Job != nil {
+		o.Pods = append(o.Pods, r.ended.gone(key, o.Job, o.Pods)...)
 	}
 	if pod := status.Newest(o.Pods); pod != nil && status.Running(pod) && r.progressDue(stage) {
 		o.Progress = r.readProgress(ctx, pod)
@@ -195,10 +206,7 @@ func (r *Reconciler) apply(ctx context.Context, o status.Observed, do action) (c
 
 // lookUp begins a run: its objects, and the search for a checkpoint that makes it unnecessary.
 func (r *Reconciler) lookUp(ctx context.Context, o status.Observed) error {
-	if err := r.namesFree(ctx, o.Stage); err != nil {
-		return err
-	}
-	if err := r.applyAll(ctx, o.Run.ConfigMap, o.Run.NetworkPolicy, o.Run.Lookup); err != nil {
+	if err := r.applyAll(ctx, o.Stage, o.Run.ConfigMap, o.Run.NetworkPolicy, o.Run.Lookup); err != nil {
 		return err
 	}
 	since := o.Stage.GetCreationTimestamp().Time
@@ -211,14 +219,28 @@ func (r *Reconciler) lookUp(ctx context.Context, o status.Observed) error {
 
 // start trains; the lookup has left the other objects.
 func (r *Reconciler) start(ctx context.Context, o status.Observed) error {
-	if err := r.applyAll(ctx, o.Run.Job); err != nil {
+	if err := r.applyAll(ctx, o.Stage, o.Run.Job); err != nil {
 		return err
 	}
 	log.FromContext(ctx).Info("Starting run", "runHash", o.Run.Hash, "output", o.Run.Config.Output.URI)
 	return nil
 }
 
-func (r *Reconciler) applyAll(ctx context.Context, objects ...runtime.ApplyConfiguration) error {
+// object is what is applied, of any kind.
+type object interface {
+	runtime.ApplyConfiguration
+	GetKind() *string
+	GetAPIVersion() *string
+	GetName() *string
+}
+
+// applyAll applies a stage's objects, in this order, if none of them is in someone's way.
+func (r *Reconciler) applyAll(ctx context.Context, stage v1alpha1.Stage, objects ...object) error {
+	for _, obj := range objects {
+		if err := r.nameFree(ctx, stage, schema.FromAPIVersionAndKind(*obj.GetAPIVersion(), *obj.GetKind()), *obj.GetName()); err != nil {
+			return err
+		}
+	}
 	for _, obj := range objects {
 		if err := r.Client.Apply(ctx, obj, FieldOwner); err != nil {
 			return fmt.Errorf("apply: %w", err)
@@ -246,28 +268,19 @@ func (r *Reconciler) delete(ctx context.Context, job *batchv1.Job) error {
 	return nil
 }
 
-// namesFree says what is in the way of a stage's objects. Server-side apply would not: it merges
+// nameFree says what is in the way of a stage's object. Server-side apply would not: it merges
 // with another's object where no field is in dispute, and makes the stage its owner.
-func (r *Reconciler) namesFree(ctx context.Context, stage v1alpha1.Stage) error {
-	for _, o := range []struct {
-		gvk  schema.GroupVersionKind
-		name string
-	}{
-		{corev1.SchemeGroupVersion.WithKind("ConfigMap"), desired.Name(stage)},
-		{networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), desired.Name(stage)},
-		{batchv1.SchemeGroupVersion.WithKind("Job"), desired.Name(stage)},
-		{batchv1.SchemeGroupVersion.WithKind("Job"), desired.LookupName(stage)},
-	} {
-		obj := &metav1.PartialObjectMetadata{}
-		obj.SetGroupVersionKind(o.gvk)
-		err := r.Reader.Get(ctx, client.ObjectKey{Namespace: stage.GetNamespace(), Name: o.name}, obj)
-		switch {
-		case apierrors.IsNotFound(err):
-		case err != nil:
-			return fmt.Errorf("get %s: %w", o.gvk.Kind, err)
-		case !belongs(obj, stage):
-			return fmt.Errorf("%s %q is in the way: it does not belong to this %s; delete it, or give one of them another name", o.gvk.Kind, obj.Name, stage.StageKind())
-		}
+func (r *Reconciler) nameFree(ctx context.Context, stage v1alpha1.Stage, gvk schema.GroupVersionKind, name string) error {
+	obj := &metav1.PartialObjectMetadata{}
+	obj.SetGroupVersionKind(gvk)
+	err := r.Reader.Get(ctx, client.ObjectKey{Namespace: stage.GetNamespace(), Name: name}, obj)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("get %s: %w", gvk.Kind, err)
+	case !belongs(obj, stage):
+		return fmt.Errorf("%s %q is in the way: it does not belong to this %s; delete it, or give one of them another name", gvk.Kind, obj.Name, stage.StageKind())
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) error {
 		b := ctrl.NewControllerManagedBy(mgr).
 			For(v1alpha1.NewStage(kind), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 			Owns(&batchv1.Job{}).
-			Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.stageOfPod)).
+			Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.seePod)).
 			// A trainer that hangs costs a worker two seconds; the others go on.
 			WithOptions(controller.Options{
 				MaxConcurrentReconciles: 8,
@@ -113,13 +113,18 @@ func upstreamKey(kind v1alpha1.StageKind, namespace, name string) string {
 	return string(kind) + "/" + namespace + "/" + name
 }
 
-// stageOfPod finds the stage of a trainer's pod.
-func (r *Reconciler) stageOfPod(_ context.Context, pod client.Object) []reconcile.Request {
+// seePod finds the stage of a trainer's pod, and remembers how the pod ended: with the event of its
+// deletion, it is read for the last time.
+func (r *Reconciler) seePod(_ context.Context, pod client.Object) []reconcile.Request {
 	l := pod.GetLabels()
 	if l[desired.LabelKind] != string(r.Kind) || l[desired.LabelName] == "" {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: pod.GetNamespace(), Name: l[desired.LabelName]}}}
+	stage := types.NamespacedName{Namespace: pod.GetNamespace(), Name: l[desired.LabelName]}
+	if p := pod.(*corev1.Pod); over(p) {
+		r.ended.note(stage, p)
+	}
+	return []reconcile.Request{{NamespacedName: stage}}
 }
 
 // downstreams finds the stages of the reconciler's kind that refer to one of kind up.

@@ -84,7 +84,7 @@ func TestPreempted(t *testing.T) {
 	}
 	status := s.succeeds(v1alpha1.SFTJobKind, "preempted")
 	s.sameCheckpoint(status, want)
-	s.disruptedOnce(status, pod, "PreemptionByScheduler", "Lost") // a busy operator may see it only when it is gone
+	s.disruptedOnce(status, pod, "PreemptionByScheduler")
 	s.resumed(s.pods(v1alpha1.SFTJobKind, "preempted"), status, p.Step)
 }
 

@@ -1,0 +1,63 @@
+package controllers
+
+import (
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// maxEnded is how many pods of a stage are remembered.
+const maxEnded = 10
+
+// endedPods remembers how pods ended. Kubernetes deletes a preempted or drained pod as soon as its Job has
+// counted it, which may be before a pass has read why. A new operator has forgotten; it then says Lost.
+type endedPods struct {
+	mu   sync.Mutex
+	pods map[types.NamespacedName][]corev1.Pod // by stage, the oldest first
+}
+
+func over(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+}
+
+// note keeps what a status is made of.
+func (e *endedPods) note(stage types.NamespacedName, p *corev1.Pod) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := slices.DeleteFunc(e.pods[stage], func(q corev1.Pod) bool { return q.UID == p.UID })
+	list = append(list, corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: p.Namespace, Name: p.Name, UID: p.UID, OwnerReferences: p.OwnerReferences,
+			CreationTimestamp: p.CreationTimestamp, DeletionTimestamp: p.DeletionTimestamp,
+		},
+		Spec:   corev1.PodSpec{NodeName: p.Spec.NodeName},
+		Status: *p.Status.DeepCopy(),
+	})
+	if e.pods == nil {
+		e.pods = map[types.NamespacedName][]corev1.Pod{}
+	}
+	e.pods[stage] = list[max(0, len(list)-maxEnded):]
+}
+
+// gone are the pods of a Job that are not among those that are there.
+func (e *endedPods) gone(stage types.NamespacedName, job metav1.Object, there []corev1.Pod) []corev1.Pod {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var list []corev1.Pod
+	for _, p := range e.pods[stage] {
+		known := slices.ContainsFunc(there, func(q corev1.Pod) bool { return q.UID == p.UID })
+		if !known && metav1.IsControlledBy(&p, job) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+func (e *endedPods) forget(stage types.NamespacedName) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.pods, stage)
+}
