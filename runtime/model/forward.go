@@ -60,23 +60,28 @@ func (p *pass) run(x *tensor.Tensor) *tensor.Tensor {
 	return m.rmsNorm(x, m.norm) // [tokens, hidden]
 }
 
+// layer is block i, of [tokens, hidden]. Its weights are handed to it here, for the time of the call.
 func (p *pass) layer(i int, x *tensor.Tensor) *tensor.Tensor {
-	m, l := p.model, &p.model.layers[i]
-	x = p.attention(i, m.rmsNorm(x, l.inputNorm), x)                     // [tokens, hidden]
-	h := m.rmsNorm(x, l.postNorm)                                        // [tokens, hidden]
-	inner := tensor.Linear(h, l.gate).Silu().Mul(tensor.Linear(h, l.up)) // [tokens, inner]
-	return addLinear(x, inner, l.down)                                   // [tokens, hidden]
+	return p.block(i, &p.model.layers[i], x)
+}
+
+func (p *pass) block(i int, l *layer, x *tensor.Tensor) *tensor.Tensor {
+	m := p.model
+	x = p.attention(i, l, m.rmsNorm(x, l.inputNorm), x)                    // [tokens, hidden]
+	h := m.rmsNorm(x, l.postNorm)                                          // [tokens, hidden]
+	inner := p.project(nil, h, l.gate).Silu().Mul(p.project(nil, h, l.up)) // [tokens, inner]
+	return p.project(x, inner, l.down)                                     // [tokens, hidden]
 }
 
 // attention returns residual + attention of h, [tokens, hidden]. Queries that share a key head
 // are rows of one product, so that keys and values are never repeated.
-func (p *pass) attention(i int, h, residual *tensor.Tensor) *tensor.Tensor {
-	l, c := &p.model.layers[i], &p.model.config
+func (p *pass) attention(i int, l *layer, h, residual *tensor.Tensor) *tensor.Tensor {
+	c := &p.model.config
 	heads, kvHeads, headDim := int64(c.NumAttentionHeads), int64(c.NumKeyValueHeads), int64(c.HeadDim)
 	group := heads / kvHeads
-	q := p.rotate(linear(h, interleave(l.q, headDim), interleave(l.qBias, headDim)), heads)   // [tokens, heads*headDim]
-	k := p.rotate(linear(h, interleave(l.k, headDim), interleave(l.kBias, headDim)), kvHeads) // [tokens, kvHeads*headDim]
-	v := linear(h, l.v, l.vBias)                                                              // [tokens, kvHeads*headDim]
+	q := p.rotate(p.project(nil, h, l.q.interleaved(headDim)), heads)   // [tokens, heads*headDim]
+	k := p.rotate(p.project(nil, h, l.k.interleaved(headDim)), kvHeads) // [tokens, kvHeads*headDim]
+	v := p.project(nil, h, l.v)                                         // [tokens, kvHeads*headDim]
 
 	q = q.Reshape(p.rows, p.seqLen, kvHeads, group, headDim).Permute(0, 2, 3, 1, 4) // [rows, kvHeads, group, seqLen, headDim]
 	q = q.Reshape(p.rows*kvHeads, group*p.seqLen, headDim)
@@ -93,11 +98,20 @@ func (p *pass) attention(i int, h, residual *tensor.Tensor) *tensor.Tensor {
 	scores := tensor.Call("aten::baddbmm", 1, p.mask, q, k.Transpose(1, 2), 1, scale)[0] // [rows*kvHeads, group*seqLen, keys]
 	mixed := scores.Softmax(-1).BMM(v)                                                   // [rows*kvHeads, group*seqLen, headDim]
 	mixed = mixed.Reshape(p.rows, kvHeads, group, p.seqLen, headDim).Permute(0, 3, 1, 2, 4)
-	out := addLinear(residual, mixed.Reshape(p.rows*p.seqLen, heads*headDim), l.o) // [tokens, hidden]
-	if l.oBias != nil {
-		out = out.Add(l.oBias)
+	return p.project(residual, mixed.Reshape(p.rows*p.seqLen, heads*headDim), l.o) // [tokens, hidden]
+}
+
+// project is to + x weight^T + bias, every matrix product with a block's weights; to may be nil.
+func (p *pass) project(to, x *tensor.Tensor, w projection) *tensor.Tensor {
+	switch {
+	case to == nil && w.bias == nil:
+		return tensor.Linear(x, w.weight)
+	case to == nil:
+		return addLinear(w.bias, x, w.weight)
+	case w.bias == nil:
+		return addLinear(to, x, w.weight)
 	}
-	return out
+	return addLinear(to, x, w.weight).Add(w.bias)
 }
 
 // rmsNorm is x / rms(x) * weight over the last dimension, in float32 or wider.
@@ -133,7 +147,7 @@ func (m *Model) rotation(positions []int64) *tensor.Tensor {
 }
 
 // rotate applies the rotary positions to [tokens, heads*headDim] whose dimensions are interleaved
-// (see interleave): each pair is a complex number, so this is one product.
+// (see interleaved): each pair is a complex number, so this is one product.
 func (p *pass) rotate(x *tensor.Tensor, heads int64) *tensor.Tensor {
 	m := p.model
 	tokens, half := p.rows*p.seqLen, int64(m.config.HeadDim/2)
@@ -145,24 +159,21 @@ func (p *pass) rotate(x *tensor.Tensor, heads int64) *tensor.Tensor {
 	return tensor.Call("aten::view_as_real", 1, turned)[0].To(m.dtype).Reshape(tokens, heads*2*half)
 }
 
-// interleave reorders the rows of a query or key projection from Hugging Face's layout, where
+// interleaved reorders the rows of a query or key projection from Hugging Face's layout, where
 // dimension j of a head turns with j + headDim/2, to pairs side by side. Queries and keys are
 // reordered alike, so their products stay the same. It is the weight that is reordered, being
 // much smaller than the activations.
-func interleave(w *tensor.Tensor, headDim int64) *tensor.Tensor {
-	if w == nil {
-		return nil
+func (w projection) interleaved(headDim int64) projection {
+	w.weight = interleave(w.weight, headDim)
+	if w.bias != nil {
+		w.bias = interleave(w.bias, headDim)
 	}
-	shape := w.Shape()
-	return w.Reshape(-1, 2, headDim/2, size(shape[1:])).Transpose(1, 2).Reshape(shape...)
+	return w
 }
 
-// linear is x w^T + bias; bias may be nil.
-func linear(x, w, bias *tensor.Tensor) *tensor.Tensor {
-	if bias == nil {
-		return tensor.Linear(x, w)
-	}
-	return addLinear(bias, x, w)
+func interleave(w *tensor.Tensor, headDim int64) *tensor.Tensor {
+	shape := w.Shape()
+	return w.Reshape(-1, 2, headDim/2, size(shape[1:])).Transpose(1, 2).Reshape(shape...)
 }
 
 // addLinear is to + x w^T.

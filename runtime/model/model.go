@@ -27,13 +27,18 @@ type Model struct {
 	pending    []*forward // of FinishBackward
 }
 
-// layer has one block's weights; the biases are nil without attention_bias.
+// layer has one block's weights.
 type layer struct {
 	inputNorm, postNorm *tensor.Tensor // [hidden]
-	q, k, v, o          *tensor.Tensor // [out, in]
-	qBias, kBias, vBias *tensor.Tensor // [out]
-	oBias               *tensor.Tensor
-	gate, up, down      *tensor.Tensor // [out, in]
+	q, k, v, o          projection
+	gate, up, down      projection
+}
+
+// projection is a matrix product of a block: x weight^T + bias.
+type projection struct {
+	name   string         // in its block, as self_attn.q_proj
+	weight *tensor.Tensor // [out, in]
+	bias   *tensor.Tensor // [out]; nil without
 }
 
 // Parameter is a weight under its Hugging Face name.
@@ -230,11 +235,11 @@ func build(c Config, dtype tensor.DType, device tensor.Device, get func(*Model, 
 	}
 	for i := range c.NumHiddenLayers {
 		of := func(name string) *tensor.Tensor { return byName[fmt.Sprintf("model.layers.%d.%s", i, name)] }
+		project := func(name string) projection { return projection{name, of(name + ".weight"), of(name + ".bias")} }
 		m.layers = append(m.layers, layer{
 			inputNorm: of("input_layernorm.weight"), postNorm: of("post_attention_layernorm.weight"),
-			q: of("self_attn.q_proj.weight"), k: of("self_attn.k_proj.weight"), v: of("self_attn.v_proj.weight"), o: of("self_attn.o_proj.weight"),
-			qBias: of("self_attn.q_proj.bias"), kBias: of("self_attn.k_proj.bias"), vBias: of("self_attn.v_proj.bias"), oBias: of("self_attn.o_proj.bias"),
-			gate: of("mlp.gate_proj.weight"), up: of("mlp.up_proj.weight"), down: of("mlp.down_proj.weight"),
+			q: project("self_attn.q_proj"), k: project("self_attn.k_proj"), v: project("self_attn.v_proj"), o: project("self_attn.o_proj"),
+			gate: project("mlp.gate_proj"), up: project("mlp.up_proj"), down: project("mlp.down_proj"),
 		})
 	}
 	return m, nil
