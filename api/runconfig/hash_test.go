@@ -61,9 +61,11 @@ func TestWhatEntersTheHash(t *testing.T) {
 		change  func(c *RunConfig)
 		changes bool
 	}{
-		"name":                   {func(c *RunConfig) { c.Name = "x" }, false},
-		"output":                 {func(c *RunConfig) { c.Output = Output{URI: "file:///x", RunHash: "y"} }, false},
-		"placement":              {func(c *RunConfig) { c.Placement = Placement{Device: "cuda", Threads: 9} }, false},
+		"name":   {func(c *RunConfig) { c.Name = "x" }, false},
+		"output": {func(c *RunConfig) { c.Output = Output{URI: "file:///x", RunHash: "y"} }, false},
+		"placement": {func(c *RunConfig) {
+			c.Placement = Placement{Device: "cuda", Threads: 9, Nodes: 2, ProcessesPerNode: 8, Sharding: ShardingFull}
+		}, false},
 		"checkpoint":             {func(c *RunConfig) { c.Checkpoint.EverySteps = 7 }, false},
 		"stop rules":             {func(c *RunConfig) { c.Stop = Stop{MaxLoss: ptr(3.0), AfterSteps: 7} }, false},
 		"micro-batch":            {func(c *RunConfig) { c.Training.MicroBatchSize = 2 }, false},

@@ -295,6 +295,28 @@ type Placement struct {
 	Threads int `yaml:"threads,omitempty"`
 	// Mounts says where each claim of a pvc:// URI is mounted.
 	Mounts map[string]string `yaml:"mounts,omitempty"`
-	// Address serves /progress, /metrics and /healthz, as ":8080"; empty serves nothing.
+	// Address serves /progress, /metrics and /healthz, as ":8080"; empty serves nothing. Of several nodes,
+	// the first one's first process serves them.
 	Address string `yaml:"address,omitempty"`
+	// Nodes is the number of machines, each with a trainer that is started with this file. Which one it is, from
+	// 0, a trainer reads from the environment variable JOB_COMPLETION_INDEX. 0 means 1.
+	Nodes int `yaml:"nodes,omitempty"`
+	// ProcessesPerNode is the number of processes, ranks of the run, that a trainer starts: one a GPU. 0 means 1.
+	ProcessesPerNode int `yaml:"processesPerNode,omitempty"`
+	// Rendezvous is host:port of node 0, where the ranks of several nodes find each other.
+	Rendezvous string `yaml:"rendezvous,omitempty"`
+	// Sharding is None (default: every rank has all weights and moments) or Full (each has its part of them).
+	Sharding string `yaml:"sharding,omitempty"`
 }
+
+// Ranks is the number of processes that a run computes in.
+func (p Placement) Ranks() int { return max(p.Nodes, 1) * max(p.ProcessesPerNode, 1) }
+
+// The values of Placement.Sharding.
+const (
+	ShardingNone = "None"
+	ShardingFull = "Full"
+)
+
+// RendezvousPort is that of Placement.Rendezvous in a pod.
+const RendezvousPort = 29500

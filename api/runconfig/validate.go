@@ -3,10 +3,12 @@ package runconfig
 import (
 	"fmt"
 	"math"
+	"net"
 	"net/url"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -114,9 +116,24 @@ func (c *RunConfig) problems() []problem {
 	p.count(c.Checkpoint.KeepLast, 1, "checkpoint.keepLast")
 	c.checkStop(&p)
 	p.uri(c.Output.URI, "output.uri")
-	p.oneOf(c.Placement.Device, "placement.device", "auto", "cpu", "cuda")
-	p.count(c.Placement.Threads, 0, "placement.threads")
+	c.checkPlacement(&p)
 	return p
+}
+
+func (c *RunConfig) checkPlacement(p *checker) {
+	l := c.Placement
+	p.oneOf(l.Device, "placement.device", "auto", "cpu", "cuda")
+	p.count(l.Threads, 0, "placement.threads")
+	p.count(l.Nodes, 0, "placement.nodes")
+	p.count(l.ProcessesPerNode, 0, "placement.processesPerNode")
+	if l.Rendezvous != "" || l.Nodes > 1 {
+		host, port, err := net.SplitHostPort(l.Rendezvous)
+		n, perr := strconv.ParseUint(port, 10, 16)
+		p.that(err == nil && perr == nil && host != "" && n > 0, "placement.rendezvous", "got %q, want host:port of node 0", l.Rendezvous)
+	}
+	if l.Sharding != "" {
+		p.oneOf(l.Sharding, "placement.sharding", ShardingNone, ShardingFull)
+	}
 }
 
 func (c *RunConfig) checkModel(p *checker) {

@@ -109,6 +109,9 @@ func (r *run) close() {
 }
 
 func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
+	if n := r.config.Placement.Ranks(); n > 1 {
+		return result, invalidField("placement", fmt.Errorf("%d ranks (nodes times processesPerNode): this trainer computes in one", n))
+	}
 	if err := r.identify(); err != nil {
 		return result, err
 	}
