@@ -28,20 +28,22 @@ type addedTokens struct {
 // matcher finds added tokens in a text: the leftmost, the longest of those that begin there.
 type matcher struct {
 	byFirst [256][]addedToken // by the first byte, longest first
-	plain   *matcher          // the same without special tokens; nil when there are none
 }
 
 func newAddedTokens(tokens []addedToken, normalize func(string) string) addedTokens {
 	var verbatim, normalized []addedToken
-	for _, t := range tokens {
-		switch {
-		case !t.Normalized:
-			verbatim = append(verbatim, t)
-		case normalize != nil:
-			t.Content = normalize(t.Content)
-			fallthrough
-		default:
-			normalized = append(normalized, t)
+	for _, special := range []bool{true, false} { // of two that are alike, the special one
+		for _, t := range tokens {
+			switch {
+			case t.Special != special || t.Content == "":
+			case !t.Normalized:
+				verbatim = append(verbatim, t)
+			case normalize != nil:
+				t.Content = normalize(t.Content)
+				fallthrough
+			default:
+				normalized = append(normalized, t)
+			}
 		}
 	}
 	return addedTokens{newMatcher(verbatim), newMatcher(normalized)}
@@ -49,79 +51,65 @@ func newAddedTokens(tokens []addedToken, normalize func(string) string) addedTok
 
 func newMatcher(tokens []addedToken) *matcher {
 	m := new(matcher)
-	ordinary := make([]addedToken, 0, len(tokens))
 	for _, t := range tokens {
-		if t.Content == "" {
-			continue
-		}
-		m.byFirst[t.Content[0]] = append(m.byFirst[t.Content[0]], t)
-		if !t.Special {
-			ordinary = append(ordinary, t)
+		if t.Content != "" {
+			m.byFirst[t.Content[0]] = append(m.byFirst[t.Content[0]], t)
 		}
 	}
 	for _, list := range m.byFirst {
 		slices.SortStableFunc(list, func(a, b addedToken) int { return cmp.Compare(len(b.Content), len(a.Content)) })
 	}
-	if len(ordinary) < len(tokens) {
-		m.plain = newMatcher(ordinary)
-	}
 	return m
 }
 
-// ordinary returns the matcher of the tokens that are not special.
-func (m *matcher) ordinary() *matcher {
-	if m.plain != nil {
-		return m.plain
-	}
-	return m
-}
-
-// split hands the tokens found in s to token and the text between them to text, in order.
-func (m *matcher) split(s string, token func(int32), text func(string)) {
+// split hands the tokens found in s to token and the text between them to text with its offset, in
+// order. The text of special tokens is text unless special.
+func (m *matcher) split(s string, special bool, token func(int32), text func(string, int)) {
 	done := 0 // s[:done] has been handed over
 	for i := 0; i < len(s); {
-		t := m.match(s, i)
+		t := m.longest(s[i:])
 		if t == nil {
 			i++
 			continue
 		}
 		start, end := i, i+len(t.Content)
+		i = end // also after a token that does not count here: what it covers is not looked at again
+		if t.Special && !special || t.SingleWord && (endsWithWord(s[:start]) || beginsWithWord(s[end:])) {
+			continue
+		}
 		if t.LStrip {
-			start = done + len(strings.TrimRightFunc(s[done:start], unicode.IsSpace))
+			start = max(done, len(strings.TrimRightFunc(s[:start], unicode.IsSpace)))
 		}
 		if t.RStrip {
 			end = len(s) - len(strings.TrimLeftFunc(s[end:], unicode.IsSpace))
 		}
 		if start > done {
-			text(s[done:start])
+			text(s[done:start], done)
 		}
 		token(int32(t.ID))
-		i, done = end, end
+		done = end
 	}
 	if done < len(s) {
-		text(s[done:])
+		text(s[done:], done)
 	}
 }
 
-func (m *matcher) match(s string, i int) *addedToken {
-	for k := range m.byFirst[s[i]] {
-		t := &m.byFirst[s[i]][k]
-		if !strings.HasPrefix(s[i:], t.Content) {
-			continue
+func (m *matcher) longest(s string) *addedToken {
+	list := m.byFirst[s[0]]
+	for k := range list {
+		if strings.HasPrefix(s, list[k].Content) {
+			return &list[k]
 		}
-		if t.SingleWord {
-			before, _ := utf8.DecodeLastRuneInString(s[:i])
-			after, _ := utf8.DecodeRuneInString(s[i+len(t.Content):])
-			if isWord(before) || isWord(after) {
-				continue
-			}
-		}
-		return t
 	}
 	return nil
 }
 
-// isWord is the regular expressions' \w; utf8.RuneError, the end of a text, is not.
-func isWord(r rune) bool {
-	return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r)
+func endsWithWord(s string) bool {
+	r, _ := utf8.DecodeLastRuneInString(s)
+	return isWord(r)
+}
+
+func beginsWithWord(s string) bool {
+	r, _ := utf8.DecodeRuneInString(s)
+	return isWord(r)
 }

@@ -24,15 +24,24 @@ var (
 	}()
 )
 
-// unspell reads a token in the byte alphabet; one with a character outside it stands for itself.
-func unspell(token string) string {
+// unspell reads a token in the byte alphabet; ok is false for one with a character outside it, which
+// stands for itself.
+func unspell(token string) (word string, ok bool) {
 	b := make([]byte, 0, len(token))
 	for _, r := range token {
 		c, ok := runeBytes[r]
 		if !ok {
-			return token
+			return "", false
 		}
 		b = append(b, c)
 	}
-	return string(b)
+	return string(b), true
+}
+
+// word is the word that a token of the vocabulary spells, if it can be one.
+func (t *Tokenizer) word(token string) (word string, ok bool) {
+	if !t.byteLevel {
+		return token, true
+	}
+	return unspell(token)
 }

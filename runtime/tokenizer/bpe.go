@@ -1,9 +1,9 @@
 package tokenizer
 
 import (
-	"container/heap"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // Words are encoded once and remembered: a few thousand words make up most of any text.
@@ -12,13 +12,17 @@ const (
 	cacheWordSize = 64      // bytes; longer words are rarely seen twice
 )
 
-// bpe joins the bytes of a word, the merge of lowest rank first, the leftmost of equals.
+// bpe joins the symbols of a word, the merge of lowest rank first, the leftmost of equals. A symbol
+// is a byte of a byte-level vocabulary, else a character.
 type bpe struct {
-	byteIDs [256]int32 // -1 for a byte that has no token
+	byteLevel bool
+	byteIDs   [256]int32     // the tokens of bytes ("<0xE6>" of byte_fallback, when not byte-level); -1 for none
+	runeIDs   map[rune]int32 // the tokens of characters, when not byte-level
+
 	merges  map[pair]merge
-	words   map[string]int32 // by their bytes: words that are one token whatever the merges say (ignore_merges)
-	unknown tokenID          // for bytes without a token; else they are dropped
-	fuse    bool             // one unknown token for several bytes in a row
+	words   map[string]int32 // what is one token whatever the merges say (ignore_merges)
+	unknown tokenID          // for symbols without a token; else they are dropped
+	fuse    bool             // one unknown token for several symbols in a row
 
 	mu    sync.RWMutex
 	cache map[string][]int32
@@ -51,7 +55,7 @@ func (m *bpe) appendWord(out []int32, word string) []int32 {
 // symbol is a token of a word in the making, in a doubly linked list by index; -1 ends it.
 type symbol struct {
 	id         int32
-	prev, next int
+	prev, next int32
 	gone       bool // joined into its left neighbour
 }
 
@@ -61,25 +65,25 @@ func (m *bpe) encode(word string) []int32 {
 	}
 	symbols := m.symbols(word)
 	var queue joins
-	offer := func(at int) {
+	offer := func(at int32) {
 		if at < 0 || symbols[at].next < 0 {
 			return
 		}
 		if j, ok := m.merges[pair{symbols[at].id, symbols[symbols[at].next].id}]; ok {
-			heap.Push(&queue, join{j, at})
+			queue.push(join{j, at})
 		}
 	}
 	for i := range symbols {
-		offer(i)
+		offer(int32(i))
 	}
 	for len(queue) > 0 {
-		j := heap.Pop(&queue).(join)
+		j := queue.pop()
 		s := &symbols[j.at]
 		if s.gone || s.next < 0 {
 			continue
 		}
 		right := &symbols[s.next]
-		if now, ok := m.merges[pair{s.id, right.id}]; !ok || now != j.merge {
+		if now, ok := m.merges[pair{s.id, right.id}]; !ok || now.id != j.id {
 			continue // one of the two has been joined elsewhere since
 		}
 		s.id, s.next, right.gone = j.id, right.next, true
@@ -98,21 +102,56 @@ func (m *bpe) encode(word string) []int32 {
 	return ids
 }
 
-// symbols returns a word's bytes as tokens.
+// symbols returns a word's bytes or characters as tokens.
 func (m *bpe) symbols(word string) []symbol {
 	symbols := make([]symbol, 0, len(word))
-	unknown := false // the byte before had no token
-	for i := range len(word) {
-		id := m.byteIDs[word[i]]
-		was := unknown
-		if unknown = id < 0; unknown {
-			if !m.unknown.ok || m.fuse && was {
+	add := func(id int32) {
+		n := int32(len(symbols))
+		symbols = append(symbols, symbol{id: id, prev: n - 1, next: n + 1})
+	}
+	unknown := false // an unknown token is due, which what follows may join (fuse)
+	known := func(id int32) {
+		if unknown {
+			add(m.unknown.id)
+			unknown = false
+		}
+		add(id)
+	}
+	for i := 0; i < len(word); {
+		n := 1
+		if m.byteLevel {
+			if id := m.byteIDs[word[i]]; id >= 0 {
+				known(id)
+				i++
 				continue
 			}
-			id = m.unknown.id
+		} else {
+			var r rune
+			r, n = utf8.DecodeRuneInString(word[i:])
+			valid := r != utf8.RuneError || n > 1
+			if id, ok := m.runeIDs[r]; ok && valid {
+				known(id)
+				i += n
+				continue
+			}
+			if m.spellable(word[i : i+n]) {
+				for k := range n { // an unknown token that is due comes after them, as in tokenizers
+					add(m.byteIDs[word[i+k]])
+				}
+				i += n
+				continue
+			}
 		}
-		n := len(symbols)
-		symbols = append(symbols, symbol{id: id, prev: n - 1, next: n + 1})
+		if m.unknown.ok {
+			if unknown && !m.fuse {
+				add(m.unknown.id)
+			}
+			unknown = true
+		}
+		i += n
+	}
+	if unknown {
+		add(m.unknown.id)
 	}
 	if n := len(symbols); n > 0 {
 		symbols[n-1].next = -1
@@ -120,27 +159,58 @@ func (m *bpe) symbols(word string) []symbol {
 	return symbols
 }
 
+// spellable says that every byte of a character has a token (byte_fallback).
+func (m *bpe) spellable(character string) bool {
+	for i := range len(character) {
+		if m.byteIDs[character[i]] < 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // join is a merge that can be made at a symbol and its right neighbour.
 type join struct {
 	merge
-	at int
+	at int32
 }
 
-// joins is a heap: lowest rank first, then leftmost.
+func (j join) before(o join) bool { return j.rank < o.rank || j.rank == o.rank && j.at < o.at }
+
+// joins is a heap: lowest rank first, then leftmost. (container/heap would allocate each of them.)
 type joins []join
 
-func (q joins) Len() int      { return len(q) }
-func (q joins) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q joins) Less(i, j int) bool {
-	if q[i].rank != q[j].rank {
-		return q[i].rank < q[j].rank
+func (q *joins) push(j join) {
+	h := append(*q, j)
+	i := len(h) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !j.before(h[parent]) {
+			break
+		}
+		h[i] = h[parent]
+		i = parent
 	}
-	return q[i].at < q[j].at
+	h[i] = j
+	*q = h
 }
-func (q *joins) Push(x any) { *q = append(*q, x.(join)) }
-func (q *joins) Pop() any {
-	old := *q
-	last := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return last
+
+func (q *joins) pop() join {
+	h := *q
+	top, last := h[0], h[len(h)-1]
+	h = h[:len(h)-1]
+	*q = h
+	for i := 0; len(h) > 0; {
+		child := 2*i + 1
+		if child < len(h)-1 && h[child+1].before(h[child]) {
+			child++
+		}
+		if child >= len(h) || !h[child].before(last) {
+			h[i] = last
+			break
+		}
+		h[i] = h[child]
+		i = child
+	}
+	return top
 }

@@ -4,10 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-
-	"github.com/dlclark/regexp2"
-	"golang.org/x/text/unicode/norm"
+	"unicode/utf8"
 )
 
 // maxVocabSize bounds the ids of a tokenizer.json, and with them the memory it can ask for.
@@ -76,22 +73,51 @@ type component struct {
 	Processors    []component `json:"processors"`
 	Decoders      []component `json:"decoders"`
 
-	AddPrefixSpace bool  `json:"add_prefix_space"` // of ByteLevel
+	AddPrefixSpace *bool `json:"add_prefix_space"` // of ByteLevel, and of an old Metaspace
 	UseRegex       *bool `json:"use_regex"`
 
-	Pattern struct { // of Split
+	Pattern struct { // of Split and Replace
 		String *string `json:"String"`
 		Regex  *string `json:"Regex"`
 	} `json:"pattern"`
-	Behavior string `json:"behavior"`
-	Invert   bool   `json:"invert"`
+	Behavior behavior `json:"behavior"` // of Split and Punctuation
+	Invert   bool     `json:"invert"`
 
 	IndividualDigits bool `json:"individual_digits"` // of Digits
+
+	Replacement   string  `json:"replacement"` // of Metaspace
+	PrependScheme *string `json:"prepend_scheme"`
+	Split         *bool   `json:"split"`
+
+	Prepend    string          `json:"prepend"` // of the normalizers Prepend and Strip
+	StripLeft  *bool           `json:"strip_left"`
+	StripRight *bool           `json:"strip_right"`
+	Content    json.RawMessage `json:"content"` // of Replace, and of the decoder Strip
+	Start      int             `json:"start"`
+	Stop       int             `json:"stop"`
 
 	Single        []templatePiece `json:"single"` // of TemplateProcessing
 	SpecialTokens map[string]struct {
 		IDs []int64 `json:"ids"`
 	} `json:"special_tokens"`
+}
+
+func (c *component) errorf(format string, args ...any) error {
+	return fmt.Errorf("%s "+format, append([]any{c.Type}, args...)...)
+}
+
+func (c *component) unsupported() error { return fmt.Errorf("type %q is not supported", c.Type) }
+
+func (c *component) flag(name string, value *bool) (bool, error) {
+	if value == nil {
+		return false, c.errorf("has no %s", name)
+	}
+	return *value, nil
+}
+
+// text is the content of a Replace or Strip.
+func (c *component) text() (s string, ok bool) {
+	return s, json.Unmarshal(c.Content, &s) == nil && string(c.Content) != "null"
 }
 
 // templatePiece is {"SpecialToken": {"id": "<s>"}} or {"Sequence": {"id": "A"}}.
@@ -139,7 +165,7 @@ func parse(f files) (*Tokenizer, error) {
 	}
 	t := &Tokenizer{files: f}
 	for _, step := range []func(*vocabularyJSON) error{
-		t.setNormalizer, t.setVocabulary, t.setModel, t.setPreTokenizer, t.setDecoder, t.setPostProcessor,
+		t.setNormalizer, t.setPreTokenizer, t.setDecoder, t.setVocabulary, t.setModel, t.setPostProcessor,
 	} {
 		if err := step(&v); err != nil {
 			return nil, err
@@ -171,13 +197,13 @@ func (t *Tokenizer) setVocabulary(v *vocabularyJSON) error {
 			return err
 		}
 	}
-	t.tokens, t.bytes, t.special = make([]string, size), make([]string, size), make([]bool, size)
+	t.tokens, t.text, t.special = make([]string, size), make([]string, size), make([]bool, size)
 	t.ids = make(map[string]int32, len(v.Model.Vocab)+len(v.AddedTokens))
 	for token, id := range v.Model.Vocab {
 		if was := t.tokens[id]; was != "" {
 			return fieldError(vocabularyFile, "model.vocab", "%q and %q both have id %d", min(was, token), max(was, token), id)
 		}
-		t.tokens[id], t.bytes[id], t.ids[token] = token, unspell(token), int32(id)
+		t.tokens[id], t.ids[token] = token, int32(id)
 	}
 	for i, a := range v.AddedTokens {
 		field := fmt.Sprintf("added_tokens[%d]", i)
@@ -188,10 +214,22 @@ func (t *Tokenizer) setVocabulary(v *vocabularyJSON) error {
 			return fieldError(vocabularyFile, field, "%q has id %d, which is %q's", a.Content, a.ID, was)
 		}
 		t.tokens[a.ID], t.ids[a.Content] = a.Content, int32(a.ID)
-		if t.bytes[a.ID] = a.Content; a.Normalized && t.normalize != nil {
-			t.bytes[a.ID] = t.normalize(a.Content) // what it was found as
-		}
 		t.special[a.ID] = a.Special
+	}
+	for id, token := range t.tokens {
+		t.text[id] = token
+	}
+	for _, a := range v.AddedTokens {
+		if a.Normalized && t.normalize != nil {
+			t.text[a.ID] = t.normalize(a.Content) // what it was found as
+		}
+	}
+	if t.decode == nil {
+		for id, token := range t.text {
+			if word, ok := unspell(token); ok {
+				t.text[id] = word
+			}
+		}
 	}
 	return nil
 }
@@ -208,10 +246,8 @@ func (t *Tokenizer) setModel(v *vocabularyJSON) error {
 		return fieldError(vocabularyFile, "model.continuing_subword_prefix", "is not supported")
 	case isSet(m.Suffix):
 		return fieldError(vocabularyFile, "model.end_of_word_suffix", "is not supported")
-	case m.ByteFallback:
-		return fieldError(vocabularyFile, "model.byte_fallback", "is not supported (SentencePiece)")
 	}
-	b := &bpe{merges: make(map[pair]merge, len(m.Merges)), fuse: m.FuseUnk}
+	b := &bpe{byteLevel: t.byteLevel, merges: make(map[pair]merge, len(m.Merges)), fuse: m.FuseUnk}
 	vocab := func(token string) (int32, bool) { id, ok := m.Vocab[token]; return int32(id), ok }
 	if m.UnkToken != nil {
 		if b.unknown.id, b.unknown.ok = vocab(*m.UnkToken); !b.unknown.ok {
@@ -220,8 +256,22 @@ func (t *Tokenizer) setModel(v *vocabularyJSON) error {
 	}
 	for c := range b.byteIDs {
 		b.byteIDs[c] = -1
-		if id, ok := vocab(string(byteRunes[c])); ok {
+		spelled := string(byteRunes[c])
+		if !b.byteLevel {
+			spelled = fmt.Sprintf("<0x%02X>", c)
+		}
+		if id, ok := vocab(spelled); ok && (b.byteLevel || m.ByteFallback) {
 			b.byteIDs[c] = id
+		} else if b.byteLevel && m.ByteFallback {
+			return fieldError(vocabularyFile, "model.byte_fallback", "is not supported for a byte-level vocabulary without %q", spelled)
+		}
+	}
+	if !b.byteLevel {
+		b.runeIDs = make(map[rune]int32)
+		for token, id := range m.Vocab {
+			if r, n := utf8.DecodeRuneInString(token); n > 0 && n == len(token) {
+				b.runeIDs[r] = int32(id)
+			}
 		}
 	}
 	for rank, parts := range m.Merges {
@@ -237,88 +287,12 @@ func (t *Tokenizer) setModel(v *vocabularyJSON) error {
 	if m.IgnoreMerges {
 		b.words = make(map[string]int32, len(m.Vocab))
 		for token, id := range m.Vocab {
-			b.words[unspell(token)] = int32(id)
+			if word, ok := t.word(token); ok {
+				b.words[word] = int32(id)
+			}
 		}
 	}
 	t.model = b
-	return nil
-}
-
-func (t *Tokenizer) setNormalizer(v *vocabularyJSON) error {
-	for _, c := range v.Normalizer.flatten() {
-		form := map[string]norm.Form{"NFC": norm.NFC, "NFD": norm.NFD, "NFKC": norm.NFKC, "NFKD": norm.NFKD}
-		f, ok := form[c.Type]
-		if !ok {
-			return fieldError(vocabularyFile, "normalizer", "type %q is not supported", c.Type)
-		}
-		if before := t.normalize; before != nil {
-			t.normalize = func(s string) string { return f.String(before(s)) }
-		} else {
-			t.normalize = f.String
-		}
-	}
-	return nil
-}
-
-// setPreTokenizer takes splitters and, last, the ByteLevel that makes the tokenizer byte-level.
-func (t *Tokenizer) setPreTokenizer(v *vocabularyJSON) error {
-	const field = "pre_tokenizer"
-	all := v.PreTokenizer.flatten()
-	if len(all) == 0 || all[len(all)-1].Type != "ByteLevel" {
-		return fieldError(vocabularyFile, field, "has no ByteLevel at its end: only byte-level tokenizers are supported")
-	}
-	add := func(pattern string, removeMatches, removeGaps bool) error {
-		s, err := byPattern(pattern, removeMatches, removeGaps)
-		if err != nil {
-			return fieldError(vocabularyFile, field, "%w", err)
-		}
-		t.splitters = append(t.splitters, s)
-		return nil
-	}
-	for i, c := range all {
-		var err error
-		switch {
-		case c.Type == "ByteLevel" && i == len(all)-1:
-			if c.AddPrefixSpace && len(t.splitters) > 0 {
-				return fieldError(vocabularyFile, field, "add_prefix_space after a splitter is not supported")
-			}
-			t.prefix = c.AddPrefixSpace
-			if c.UseRegex == nil || *c.UseRegex {
-				err = add(gpt2Pattern, false, false)
-			}
-		case c.Type == "Split":
-			if !slices.Contains([]string{"Isolated", "Removed"}, c.Behavior) {
-				return fieldError(vocabularyFile, field, "Split behavior %q is not supported", c.Behavior)
-			}
-			pattern, ok := c.pattern()
-			if !ok {
-				return fieldError(vocabularyFile, field, "Split has no pattern")
-			}
-			removed := c.Behavior == "Removed"
-			err = add(pattern, removed && !c.Invert, removed && c.Invert)
-		case c.Type == "Digits" && c.IndividualDigits:
-			err = add(`\p{N}`, false, false)
-		case c.Type == "Digits":
-			err = add(`\p{N}+`, false, false)
-		default:
-			return fieldError(vocabularyFile, field, "type %q is not supported", c.Type)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t *Tokenizer) setDecoder(v *vocabularyJSON) error {
-	all := v.Decoder.flatten()
-	if len(all) != 1 || all[0].Type != "ByteLevel" {
-		names := make([]string, len(all))
-		for i, c := range all {
-			names[i] = c.Type
-		}
-		return fieldError(vocabularyFile, "decoder", "got %q, only ByteLevel is supported", names)
-	}
 	return nil
 }
 
@@ -336,8 +310,8 @@ func (t *Tokenizer) setPostProcessor(v *vocabularyJSON) error {
 				}
 				before = append(before, c.SpecialTokens[piece.SpecialToken.ID].IDs...)
 			}
-			if len(before) > 1 {
-				return fieldError(vocabularyFile, field, "%d tokens before a text are not supported", len(before))
+			if len(before) > 1 || len(before) == 1 && t.bos.ok {
+				return fieldError(vocabularyFile, field, "more than one token before a text is not supported")
 			}
 			for _, id := range before {
 				if id < 0 || id >= int64(len(t.tokens)) || t.tokens[id] == "" {
@@ -350,14 +324,4 @@ func (t *Tokenizer) setPostProcessor(v *vocabularyJSON) error {
 		}
 	}
 	return nil
-}
-
-func (c *component) pattern() (string, bool) {
-	switch {
-	case c.Pattern.Regex != nil:
-		return *c.Pattern.Regex, true
-	case c.Pattern.String != nil:
-		return regexp2.Escape(*c.Pattern.String), true
-	}
-	return "", false
 }

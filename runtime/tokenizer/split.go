@@ -1,24 +1,23 @@
 package tokenizer
 
 import (
-	"fmt"
+	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/dlclark/regexp2"
 )
 
-// A splitter cuts s into pieces and hands each to emit, in order.
-type splitter func(s string, emit func(string))
+// A splitter cuts s into pieces and hands each to emit, in order. A piece may begin with what was not
+// in s (Metaspace); start says that s, or the piece, begins the text.
+type splitter func(s string, start bool, emit func(s string, start bool))
 
 // split applies splitters one after another: each cuts the pieces of the one before.
-func split(s string, splitters []splitter, emit func(string)) {
+func split(s string, start bool, splitters []splitter, emit func(string)) {
 	switch {
 	case s == "":
 	case len(splitters) == 0:
 		emit(s)
 	default:
-		splitters[0](s, func(piece string) { split(piece, splitters[1:], emit) })
+		splitters[0](s, start, func(piece string, start bool) { split(piece, start, splitters[1:], emit) })
 	}
 }
 
@@ -30,10 +29,20 @@ const (
 	qwen2Pattern  = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 )
 
-// byPattern splits at the matches of a regular expression: they are pieces, and so is what lies
-// between them, unless removed.
-func byPattern(pattern string, removeMatches, removeGaps bool) (splitter, error) {
-	if !removeMatches { // these patterns leave no gaps
+// behavior is what becomes of the matches of a Split, and of what lies between them.
+type behavior string
+
+const (
+	removed            behavior = "Removed"
+	isolated           behavior = "Isolated" // pieces of their own
+	mergedWithPrevious behavior = "MergedWithPrevious"
+	mergedWithNext     behavior = "MergedWithNext"
+	contiguous         behavior = "Contiguous" // adjacent matches are one piece
+)
+
+// byPattern splits at the matches of a regular expression or, with invert, at what lies between them.
+func byPattern(pattern string, b behavior, invert bool) (splitter, error) {
+	if b == isolated || b == removed && invert { // these patterns leave nothing between them
 		switch pattern {
 		case gpt2Pattern:
 			return scan(gpt2Piece), nil
@@ -43,47 +52,105 @@ func byPattern(pattern string, removeMatches, removeGaps bool) (splitter, error)
 			return scan(func(s string) int { return llama3Piece(s, 1) }), nil
 		}
 	}
-	return byRegexp(pattern, removeMatches, removeGaps)
+	re, err := compile(pattern)
+	if err != nil {
+		return nil, err
+	}
+	return splitAt(re.matches, b, invert), nil
 }
 
-func byRegexp(pattern string, removeMatches, removeGaps bool) (splitter, error) {
-	re, err := regexp2.Compile(pattern, regexp2.None)
-	if err != nil {
-		return nil, fmt.Errorf("unsupported regular expression: %w", err)
+// byClass splits at the characters of a class; with runs, at runs of them.
+func byClass(has func(rune) bool, runs bool, b behavior) splitter {
+	return splitAt(func(s string, found func(from, to int)) {
+		from := -1
+		for i, r := range s {
+			in := has(r)
+			if from >= 0 && !(in && runs) {
+				found(from, i)
+				from = -1
+			}
+			if in && from < 0 {
+				from = i
+			}
+		}
+		if from >= 0 {
+			found(from, len(s))
+		}
+	}, b, false)
+}
+
+// splitAt is the splitter of what matches finds.
+func splitAt(matches func(s string, found func(from, to int)), b behavior, invert bool) splitter {
+	return func(s string, start bool, emit func(string, bool)) {
+		// A piece is held back until it is known whether the next one joins it.
+		from, to := 0, 0
+		flush := func() {
+			if from < to {
+				emit(s[from:to], start && from == 0)
+			}
+			from = to
+		}
+		joins := false // the piece held back joins the next one
+		matched := false
+		add := func(end int, match bool) {
+			switch {
+			case to == end:
+				return
+			case match && b == removed:
+				flush()
+				from, to, matched = end, end, true
+				return
+			case joins && !match, // mergedWithNext
+				match && !matched && b == mergedWithPrevious,
+				match == matched && b == contiguous:
+			default:
+				flush()
+			}
+			to, matched, joins = end, match, match && b == mergedWithNext
+		}
+		matches(s, func(from, to int) {
+			add(from, invert)
+			add(to, !invert)
+		})
+		add(len(s), invert)
+		flush()
 	}
-	return func(s string, emit func(string)) {
-		// regexp2 counts in runes; an invalid byte is one rune here as there.
-		offsets := make([]int, 0, len(s)+1)
-		for i := range s {
-			offsets = append(offsets, i)
+}
+
+// metaspace writes spaces as mark, puts one before a text, and splits before each.
+func metaspace(mark string, prepend string, split bool) splitter {
+	return func(s string, start bool, emit func(string, bool)) {
+		s = strings.ReplaceAll(s, " ", mark)
+		if (prepend == "always" || prepend == "first" && start) && !strings.HasPrefix(s, mark) {
+			s = mark + s
 		}
-		offsets = append(offsets, len(s))
-		end := 0
-		gap := func(to int) {
-			if to > end && !removeGaps {
-				emit(s[end:to])
+		for split {
+			n := strings.Index(s[1:], mark) + 1
+			if n == 0 {
+				break
 			}
+			emit(s[:n], start)
+			s, start = s[n:], false
 		}
-		m, err := re.FindStringMatch(s)
-		for ; m != nil && err == nil; m, err = re.FindNextMatch(m) {
-			from, to := offsets[m.Index], offsets[m.Index+m.Length]
-			gap(from)
-			if to > from && !removeMatches {
-				emit(s[from:to])
-			}
-			end = to
-		}
-		gap(len(s)) // an error can only be a timeout, and none is set
-	}, nil
+		emit(s, start)
+	}
+}
+
+// prefixSpace puts a space before each piece that has none.
+func prefixSpace(s string, start bool, emit func(string, bool)) {
+	if !strings.HasPrefix(s, " ") {
+		s = " " + s
+	}
+	emit(s, start)
 }
 
 // scan is the splitter of piece, which returns the length of the first piece of a non-empty text.
 func scan(piece func(string) int) splitter {
-	return func(s string, emit func(string)) {
+	return func(s string, start bool, emit func(string, bool)) {
 		for s != "" {
 			n := piece(s)
-			emit(s[:n])
-			s = s[n:]
+			emit(s[:n], start)
+			s, start = s[n:], false
 		}
 	}
 }
@@ -106,9 +173,9 @@ var asciiClasses = func() (c [utf8.RuneSelf]class) {
 
 func unicodeClass(r rune) class {
 	switch {
-	case unicode.IsLetter(r):
+	case isLetter(r):
 		return letter
-	case unicode.IsNumber(r):
+	case isNumber(r):
 		return number
 	case unicode.IsSpace(r):
 		return space
@@ -204,11 +271,14 @@ func newlines(s string) int {
 	return i
 }
 
-// contraction returns the length of the 's, 't, 're, 've, 'm, 'll or 'd that s begins with, or 0.
-// (Case is ASCII's: 'ſ, which Unicode folds to 's, is left out.)
+// contraction returns the length of the 's, 't, 're, 've, 'm, 'll or 'd that s begins with, or 0. Of
+// what folds to their letters, only ſ, to s, is not ASCII.
 func contraction(s string, ignoreCase bool) int {
 	if len(s) < 2 || s[0] != '\'' {
 		return 0
+	}
+	if ignoreCase && strings.HasPrefix(s[1:], "\u017f") {
+		return 3
 	}
 	lower := func(i int) byte {
 		if i < len(s) && ignoreCase && s[i] >= 'A' && s[i] <= 'Z' {

@@ -17,20 +17,21 @@ const (
 	templateFile   = "chat_template.jinja"
 )
 
-// Tokenizer is a byte-level BPE tokenizer. It is safe for concurrent use.
+// Tokenizer is a BPE tokenizer. It is safe for concurrent use.
 type Tokenizer struct {
 	files files
 
 	tokens  []string         // by id, as spelled in tokenizer.json; "" where an id is unused
-	bytes   []string         // by id, what the token decodes to
+	text    []string         // by id, what the token is to the decoders or, when byte-level, decodes to
 	special []bool           // by id
 	ids     map[string]int32 // of tokens
 
 	added     addedTokens
 	normalize func(string) string // nil when texts are taken as they are
 	splitters []splitter
-	prefix    bool // every stretch of text begins with a space
+	byteLevel bool // the vocabulary is spelled in the byte alphabet
 	model     *bpe
+	decode    []decoder // nil when byte-level
 
 	bos, eos, pad tokenID
 	chatTemplate  string
@@ -109,37 +110,33 @@ func (t *Tokenizer) encode(text string, special bool) []int32 {
 	out := make([]int32, 0, len(text)/3+1)
 	add := func(id int32) { out = append(out, id) }
 	piece := func(s string) { out = t.model.appendWord(out, s) }
-	words := func(s string) {
-		if t.prefix && !strings.HasPrefix(s, " ") {
-			s = " " + s
-		}
-		split(s, t.splitters, piece)
-	}
-	verbatim, normalized := t.added.verbatim, t.added.normalized
-	if !special {
-		verbatim, normalized = verbatim.ordinary(), normalized.ordinary()
-	}
-	verbatim.split(text, add, func(s string) {
+	t.added.verbatim.split(text, special, add, func(s string, at int) {
 		if t.normalize != nil {
 			s = t.normalize(s)
 		}
-		normalized.split(s, add, words)
+		t.added.normalized.split(s, special, add, func(s string, after int) {
+			split(s, at+after == 0, t.splitters, piece)
+		})
 	})
 	return out
 }
 
 // Decode returns the text of ids, without special tokens if skipSpecial. Ids outside the
-// vocabulary decode to nothing. The text ends with a partial character, invalid UTF-8, where
-// ids end within one: Decode(Encode(s)) is s, byte for byte, unless the tokenizer normalizes.
+// vocabulary decode to nothing. A byte-level tokenizer's text ends with a partial character, invalid
+// UTF-8, where ids end within one: Decode(Encode(s)) is s, byte for byte, unless the tokenizer
+// normalizes. With byte_fallback, bytes that make no text become U+FFFD each.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
-	var b strings.Builder
+	tokens := make([]string, 0, len(ids))
 	for _, id := range ids {
-		if id < 0 || int(id) >= len(t.bytes) || skipSpecial && t.special[id] {
+		if id < 0 || int(id) >= len(t.text) || t.tokens[id] == "" || skipSpecial && t.special[id] {
 			continue
 		}
-		b.WriteString(t.bytes[id])
+		tokens = append(tokens, t.text[id])
 	}
-	return b.String()
+	for _, d := range t.decode {
+		tokens = d(tokens)
+	}
+	return strings.Join(tokens, "")
 }
 
 // VocabSize is the largest id plus one: the rows an embedding needs at least.

@@ -79,7 +79,7 @@ func newTrainer(texts iter.Seq[string], special []string) *trainer {
 	index := make(map[string]int)
 	splitter := scan(gpt2Piece)
 	for text := range texts {
-		splitter(text, func(s string) {
+		splitter(text, true, func(s string, _ bool) {
 			i, ok := index[s]
 			if !ok {
 				i = len(t.words)
