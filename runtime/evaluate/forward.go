@@ -18,6 +18,14 @@ func TokenLogps(m *model.Model, b data.Batch) model.Logps {
 	return m.TokenLogps(Hidden(m, b), b.Sources, b.Targets)
 }
 
+// Logps is TokenLogps, with entropy and accuracy where they are asked for.
+func Logps(m *model.Model, b data.Batch, detailed bool) model.Logps {
+	if detailed {
+		return m.DetailedLogps(Hidden(m, b), b.Sources, b.Targets)
+	}
+	return TokenLogps(m, b)
+}
+
 // Scores are a reward model's scores of a batch's responses, at the last token of each, [responses].
 func Scores(m *model.Model, b data.Batch) *tensor.Tensor { return m.Scores(Hidden(m, b), b.Ends) }
 

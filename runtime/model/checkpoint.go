@@ -22,12 +22,15 @@ type forward struct {
 // embedding, runs as without.
 func (m *Model) CheckpointActivations(on bool) { m.checkpoint = on }
 
-// FinishBackward adds to the parameters' Grad what Backward has left out, for every Hidden since the last
+// FinishBackward adds to the parameters' Grad what Backward has left out, for every Hidden and TokenLogps since the last
 // call, however many losses they went into; one that no Backward has reached is dropped. It does nothing
-// when nothing is pending, as without activation checkpointing.
+// when nothing is pending, as without activation checkpointing and large products of the head.
 func (m *Model) FinishBackward() {
-	pending := m.pending
-	m.pending = nil
+	heads, pending := m.heads, m.pending
+	m.heads, m.pending = nil, nil
+	for _, c := range heads { // first: their gradients go on into the layers
+		m.finishHead(c)
+	}
 	for _, f := range pending {
 		m.finish(f)
 	}

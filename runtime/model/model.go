@@ -23,8 +23,10 @@ type Model struct {
 	head      *tensor.Tensor // [vocab, hidden]; the embedding itself when tied; nil with a score head
 	score     *tensor.Tensor // [1, hidden]; nil without
 
-	checkpoint bool       // activations
-	pending    []*forward // of FinishBackward
+	checkpoint   bool       // activations
+	logitsAtOnce int64      // the most that the head computes at a time
+	heads        []*chunked // of FinishBackward, as
+	pending      []*forward
 }
 
 // layer has one block's weights.
@@ -212,7 +214,7 @@ func (m *Model) Parameters() []Parameter { return slices.Clone(m.params) }
 
 // build makes a model of the parameters that get returns.
 func build(c Config, dtype tensor.DType, device tensor.Device, get func(*Model, spec) (Parameter, error)) (*Model, error) {
-	m := &Model{config: c, dtype: dtype, device: device}
+	m := &Model{config: c, dtype: dtype, device: device, logitsAtOnce: logitsAtOnce}
 	byName := map[string]*tensor.Tensor{}
 	for _, s := range c.specs() {
 		var err error

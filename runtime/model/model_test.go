@@ -178,9 +178,9 @@ func TestEntropyAndAccuracy(t *testing.T) {
 			}
 		}
 		best[2] = (best[2] + 1) % 23 // one miss of four
-		l := m.TokenLogps(hidden, sources, best)
+		l := m.DetailedLogps(hidden, sources, best)
 		near(t, "entropy, accuracy", []float64{l.Entropy(), l.Accuracy()}, []float64{entropy, 0.75}, 1e-12)
-		none := m.TokenLogps(hidden, nil, nil)
+		none := m.DetailedLogps(hidden, nil, nil)
 		near(t, "of no targets", []float64{none.Entropy(), none.Accuracy(), none.TokenLogps.Sum().Item()}, []float64{0, 0, 0}, 0)
 	})
 }
@@ -355,7 +355,7 @@ func TestFrozenLayersAreShared(t *testing.T) {
 		if got, want := len(m.Trainable()), len(m.Parameters())-frozen; got != want || frozen == 0 {
 			t.Errorf("%d parameters are trained, %d are frozen", got, frozen)
 		}
-		train(m, 3, func() {})
+		fit(m, 3, func() {})
 		for i, p := range m.Parameters() {
 			near(t, "the clone's "+p.Name, clone.Parameters()[i].Tensor.Float64s(), before[i], 0)
 			if changed := !slices.Equal(p.Tensor.Float64s(), before[i]); changed != p.Tensor.NeedsGrad() {
@@ -365,8 +365,8 @@ func TestFrozenLayersAreShared(t *testing.T) {
 	})
 }
 
-// train runs n SFT steps on one example and returns the losses.
-func train(m *model.Model, n int, each func()) (losses []float64) {
+// fit runs n SFT steps on one example and returns the losses.
+func fit(m *model.Model, n int, each func()) (losses []float64) {
 	params := m.Parameters()
 	a := optim.NewAdamW(params, optim.AdamWParams{Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-8})
 	toks := tokens(8, 3)
@@ -390,7 +390,7 @@ func TestStepsLeakNothing(t *testing.T) {
 	run(t, func() {
 		m := newModel(t, tiny, tensor.Float32)
 		var tensors, bytes []int64
-		train(m, 12, func() {
+		fit(m, 12, func() {
 			n, b := tensor.Live()
 			tensors, bytes = append(tensors, n), append(bytes, b)
 		})
@@ -406,7 +406,7 @@ func TestBFloat16Trains(t *testing.T) {
 	run(t, func() {
 		losses := map[tensor.DType][]float64{}
 		for _, dtype := range []tensor.DType{tensor.Float32, tensor.BFloat16} {
-			losses[dtype] = train(newModel(t, tiny, dtype), 30, func() {})
+			losses[dtype] = fit(newModel(t, tiny, dtype), 30, func() {})
 		}
 		wide, narrow := losses[tensor.Float32], losses[tensor.BFloat16]
 		near(t, "first loss", narrow[:1], wide[:1], 0.05)

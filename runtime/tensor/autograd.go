@@ -36,6 +36,13 @@ func (t *Tensor) BackwardWith(grad *Tensor) { call0("aten::_backward", t, []*Ten
 // Detach is t's values, on the same storage, without its history.
 func (t *Tensor) Detach() *Tensor { return call1("aten::detach", t) }
 
+// GradEnabled says whether autograd is on.
+func GradEnabled() bool {
+	on := C.at_set_grad_enabled(0)
+	C.at_set_grad_enabled(on)
+	return on != 0
+}
+
 // NoGrad calls f with autograd off. It opens no scope.
 func NoGrad(f func()) { withGrad(0, f) }
 

@@ -61,3 +61,19 @@ func (t *Tensor) SqrtInPlace() *Tensor {
 	call0("aten::sqrt_", t)
 	return t
 }
+func (t *Tensor) ExpInPlace() *Tensor {
+	call0("aten::exp_", t)
+	return t
+}
+
+// ScatterAddInPlace adds src's elements where index says along dim.
+func (t *Tensor) ScatterAddInPlace(dim int64, index, src *Tensor) *Tensor {
+	call0("aten::scatter_add_", t, dim, index, src)
+	return t
+}
+
+// AddProductInPlace adds a b, for a [n, k] and b [k, m] of t's type.
+func (t *Tensor) AddProductInPlace(a, b *Tensor) *Tensor {
+	call0("aten::addmm_", t, a, b)
+	return t
+}

@@ -56,7 +56,7 @@ func (k *KTO) Of(examples []int, m *Metrics) *tensor.Tensor {
 
 func (k *KTO) loss(examples []data.Unpaired, kl float64, m *Metrics) *tensor.Tensor {
 	batch := k.batch(examples)
-	tokens := evaluate.TokenLogps(k.Policy, batch)
+	tokens := evaluate.Logps(k.Policy, batch, m.Detailed)
 	policy := evaluate.ByResponse(tokens.TokenLogps, batch) // [n]
 	var reference *tensor.Tensor
 	tensor.NoGrad(func() { reference = evaluate.ByResponse(evaluate.TokenLogps(k.Reference, batch).TokenLogps, batch) })

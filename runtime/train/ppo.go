@@ -117,7 +117,7 @@ func (p *PPO) update(x *experience, minibatch []int, number int, rate float64, m
 	for _, micro := range data.Micro(minibatch, evaluate.Lengths(x.sequences), p.MicroBatchSize) {
 		tensor.Scoped(func() {
 			batch := data.BatchSequences(data.Pick(x.sequences, micro), p.Rollout.Pad)
-			logps := evaluate.TokenLogps(p.Policy.Model, batch)
+			logps := evaluate.Logps(p.Policy.Model, batch, m.Detailed)
 			dtype := logps.TokenLogps.DType()
 			of := func(perResponse [][]float64) *tensor.Tensor { return flat(data.Pick(perResponse, micro), dtype) }
 			old := of(x.logps)

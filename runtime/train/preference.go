@@ -112,7 +112,7 @@ func (d *Preference) Of(examples []int, m *Metrics) *tensor.Tensor {
 
 // loss also returns the policy's logps.
 func (d *Preference) loss(batch data.Batch, reference *tensor.Tensor, m *Metrics) (loss *tensor.Tensor, policy objective.Logps) {
-	tokens := evaluate.TokenLogps(d.Policy, batch)
+	tokens := evaluate.Logps(d.Policy, batch, m.Detailed)
 	policy = split(evaluate.ByResponse(tokens.TokenLogps, batch)) // each [pairs]
 	n := split(lengths(batch, d.Policy.DType()))
 	var ref objective.Logps

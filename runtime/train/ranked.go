@@ -33,7 +33,7 @@ func (r *RRHF) Of(examples []int, m *Metrics) *tensor.Tensor {
 
 func (r *RRHF) loss(groups []data.Group, m *Metrics) *tensor.Tensor {
 	batch := data.BatchGroups(groups, r.Pad)
-	tokens := evaluate.TokenLogps(r.Policy, batch)
+	tokens := evaluate.Logps(r.Policy, batch, m.Detailed)
 	logps := evaluate.ByResponse(tokens.TokenLogps, batch) // [responses]
 	ranked := objective.RRHF(logps, lengths(batch, r.Policy.DType()), ranksIn(groups), r.Params)
 	if n := float64(len(batch.Targets)); m.Detailed {

@@ -43,7 +43,7 @@ func (s *SFT) Of(examples []int, m *Metrics) *tensor.Tensor { return s.loss(s.Ex
 
 func (s *SFT) loss(from []data.Sequence, examples []int, m *Metrics) *tensor.Tensor {
 	batch := data.BatchSequences(data.Pick(from, examples), s.Pad)
-	logps := evaluate.TokenLogps(s.Policy, batch)
+	logps := evaluate.Logps(s.Policy, batch, m.Detailed)
 	loss := objective.SFT(logps.TokenLogps) // scalar
 	n := float64(len(batch.Targets))
 	m.Mean("loss", loss.Item(), n)
