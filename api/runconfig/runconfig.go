@@ -86,7 +86,7 @@ type TokenizerTraining struct {
 
 // Data is what a run trains and evaluates on.
 type Data struct {
-	// Train are JSONL or JSONL.gz files, read one after another, then shuffled by Seed.
+	// Train are read one after another, then shuffled by Seed.
 	Train []Dataset `yaml:"train"`
 	// Eval are held-out files. When empty, EvalFraction of Train is held out.
 	Eval []Dataset `yaml:"eval,omitempty"`
@@ -106,7 +106,7 @@ type Data struct {
 	Pretraining []Dataset `yaml:"pretraining,omitempty"`
 }
 
-// Dataset is one file of examples.
+// Dataset is one file of examples: JSON lines, a JSON array (either may be gzipped) or Parquet.
 type Dataset struct {
 	// URI is file:///x.jsonl, file:///x.jsonl.gz or pvc://claim/x.jsonl.
 	URI string `yaml:"uri"`

@@ -13,10 +13,10 @@ import (
 )
 
 // Formats are the data formats a Dataset can name.
-var Formats = []string{"auto", "text", "prompt", "prompt-completion", "messages", "preference", "unpaired-preference", "ranked", "hh"}
+var Formats = []string{"auto", "text", "prompt", "prompt-completion", "messages", "preference", "unpaired-preference", "ranked", "hh", "alpaca", "sharegpt", "tldr-comparison"}
 
 // ColumnNames are the columns that a Dataset can rename.
-var ColumnNames = []string{"text", "prompt", "completion", "messages", "chosen", "rejected", "label", "responses", "ranks"}
+var ColumnNames = []string{"text", "prompt", "completion", "messages", "chosen", "rejected", "label", "responses", "ranks", "instruction", "input", "output", "conversations"}
 
 var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 

@@ -160,7 +160,7 @@ type Stop struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.maxPromptLength) || self.maxPromptLength < self.maxLength",fieldPath=".maxPromptLength",message="must be less than maxLength"
 // +kubebuilder:validation:XValidation:rule="!(has(self.eval) && has(self.evalFraction))",fieldPath=".evalFraction",message="goes without eval: the held-out data is either a part of train or files of its own"
 type Data struct {
-	// Train are JSONL or JSONL.gz files, read one after another, then shuffled by the seed.
+	// Train are read one after another, then shuffled by the seed.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +listType=atomic
@@ -187,21 +187,21 @@ type Data struct {
 	MaxPromptLength int32 `json:"maxPromptLength,omitempty"`
 }
 
-// Dataset is a file of examples, one JSON object a line.
+// Dataset is a file of examples: JSON lines or a JSON array, gzipped or not, or Parquet.
 type Dataset struct {
-	// URI of a .jsonl or .jsonl.gz file.
+	// URI of the file.
 	URI URI `json:"uri"`
 	// Digest of the file as it is stored, verified before training.
 	// +optional
 	Digest Digest `json:"digest,omitempty"`
 	// Format of the examples. Default: auto, which tells it from the columns of the first line. (Not the
 	// schema's default: GitOps tools compare a list as a whole, and would find it changed.)
-	// +kubebuilder:validation:Enum=auto;text;prompt;prompt-completion;messages;preference;unpaired-preference;ranked;hh
+	// +kubebuilder:validation:Enum=auto;text;prompt;prompt-completion;messages;preference;unpaired-preference;ranked;hh;alpaca;sharegpt;tldr-comparison
 	// +optional
 	Format string `json:"format,omitempty"`
-	// Columns maps the names text, prompt, completion, messages, chosen, rejected, label, responses, ranks to the file's own.
-	// +kubebuilder:validation:MaxProperties=9
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k in ['text', 'prompt', 'completion', 'messages', 'chosen', 'rejected', 'label', 'responses', 'ranks'])",message="keys must be among text, prompt, completion, messages, chosen, rejected, label, responses, ranks"
+	// Columns maps the names text, prompt, completion, messages, chosen, rejected, label, responses, ranks, instruction, input, output, conversations to the file's own.
+	// +kubebuilder:validation:MaxProperties=13
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k in ['text', 'prompt', 'completion', 'messages', 'chosen', 'rejected', 'label', 'responses', 'ranks', 'instruction', 'input', 'output', 'conversations'])",message="keys must be among text, prompt, completion, messages, chosen, rejected, label, responses, ranks, instruction, input, output, conversations"
 	// +optional
 	Columns map[string]ColumnName `json:"columns,omitempty"`
 }

@@ -112,7 +112,7 @@ func TestEndsOfWhatDoesNotCount(t *testing.T) {
 }
 
 // context returns the tokens that a source sees, by position: what its prediction depends on.
-func context(t *testing.T, b Batch, source int64) []int32 {
+func attended(t *testing.T, b Batch, source int64) []int32 {
 	t.Helper()
 	row := source / int64(b.SeqLen) * int64(b.SeqLen)
 	var out []int32
@@ -187,7 +187,7 @@ func TestEachTokenIsPredictedFromItsPast(t *testing.T) {
 				s := seqs[i]
 				at := max(prompts[i], 1) + next[i]
 				next[i]++
-				if got := context(t, b, source); !slices.Equal(got, s.Tokens[:at]) {
+				if got := attended(t, b, source); !slices.Equal(got, s.Tokens[:at]) {
 					t.Fatalf("token %d of response %d is predicted from %d, want %d", at, i, got, s.Tokens[:at])
 				}
 				if b.Targets[n] != int64(s.Tokens[at]) {
@@ -199,7 +199,7 @@ func TestEachTokenIsPredictedFromItsPast(t *testing.T) {
 				if next[int64(i)] != want || b.Lengths[i] != int64(want) {
 					t.Fatalf("response %d has %d predictions and length %d, want %d", i, next[int64(i)], b.Lengths[i], want)
 				}
-				if got := context(t, b, b.Ends[i]); !slices.Equal(got, s.Tokens) {
+				if got := attended(t, b, b.Ends[i]); !slices.Equal(got, s.Tokens) {
 					t.Fatalf("response %d ends where %d is seen, want %d", i, got, s.Tokens)
 				}
 			}

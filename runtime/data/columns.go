@@ -17,6 +17,12 @@ const (
 // fill reads the columns of r's format out of o.
 func (p *parser) fill(r *Record, o object) error {
 	switch r.Format {
+	case FormatAlpaca:
+		return p.fillAlpaca(r, o)
+	case FormatShareGPT:
+		return p.fillShareGPT(r, o)
+	case FormatTLDRComparison:
+		return p.fillTLDRComparison(r, o)
 	case FormatText:
 		return p.read(r, o, "text", &r.Text, nil)
 	case FormatMessages:
@@ -62,6 +68,10 @@ func (p *parser) fillPreference(r *Record, o object) error {
 	} else {
 		if err := p.read(r, o, "prompt", &r.Prompt, &r.PromptMessages); err != nil {
 			return err
+		}
+		if asked := r.Prompt; asked != "" && r.ChosenMessages != nil {
+			r.Prompt = ""
+			return p.splitAskedPrompt(r, asked)
 		}
 		if err := alike(r, p.column("prompt"), r.PromptMessages, p.column("chosen"), r.ChosenMessages); err != nil {
 			return err
@@ -294,19 +304,23 @@ func readMessages(r *Record, field string, raw json.RawMessage) ([]Message, erro
 	messages := make([]Message, len(objects))
 	for i, o := range objects {
 		at := func(key string) string { return fmt.Sprintf("%s[%d].%s", field, i, key) }
-		if err := readText(r, at("role"), o["role"], &messages[i].Role); err != nil {
+		role, content := "role", "content"
+		if o["from"] != nil && o["role"] == nil { // ShareGPT's
+			role, content = "from", "value"
+		}
+		if err := readText(r, at(role), o[role], &messages[i].Role); err != nil {
 			return nil, err
 		}
-		switch messages[i].Role {
-		case roleSystem, roleUser, roleAssistant:
-		default:
-			return nil, r.errorf(at("role"), "got %q, want %s, %s or %s", messages[i].Role, roleSystem, roleUser, roleAssistant)
+		known, ok := roles[messages[i].Role]
+		if !ok || role == "role" && known != messages[i].Role {
+			return nil, r.errorf(at(role), "got %q, want %s, %s or %s", messages[i].Role, roleSystem, roleUser, roleAssistant)
 		}
-		content, err := readContent(r, at("content"), o["content"])
+		messages[i].Role = known
+		text, err := readContent(r, at(content), o[content])
 		if err != nil {
 			return nil, err
 		}
-		messages[i].Content = content
+		messages[i].Content = text
 	}
 	return messages, nil
 }

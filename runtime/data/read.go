@@ -22,9 +22,10 @@ import (
 // maxLine is the longest line in bytes: what a hostile or torn file can make us hold.
 const maxLine = 16 << 20
 
-// Read streams the examples of the JSONL file at path, which ds describes; it may be compressed
-// with gzip. Blank lines, a byte order mark and CRLF are accepted. It ends at the first error,
-// an *Error for what is wrong with the contents; a file without an example is one too.
+// Read streams the examples of the file at path, which ds describes: JSON lines or a JSON array of
+// objects, either of which may be compressed with gzip, or Parquet. What it is is seen from its first
+// bytes. Blank lines, a byte order mark and CRLF are accepted. It ends at the first error, an *Error for
+// what is wrong with the contents; a file without an example is one too.
 func Read(path string, ds runconfig.Dataset) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		f, err := os.Open(path)
@@ -37,10 +38,36 @@ func Read(path string, ds runconfig.Dataset) iter.Seq2[Record, error] {
 		if ds.URI != "" {
 			name = ds.URI
 		}
-		for r, err := range read(f, name, ds) {
+		records := read(f, name, ds)
+		if isParquet(f) {
+			p := parser{name: name, format: ds.Format, columns: ds.Columns}
+			records = p.each(p.rows(f), "Parquet")
+		}
+		for r, err := range records {
 			if !yield(r, err) {
 				return
 			}
+		}
+	}
+}
+
+// each makes records of objects that are not lines: their number takes the place of the line.
+func (p *parser) each(objects iter.Seq2[[]byte, error], of string) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		n := 0
+		for b, err := range objects {
+			if err != nil {
+				yield(Record{}, &Error{File: p.name, Line: n, Message: fmt.Sprintf("broken %s after this: %v", of, err), Err: err})
+				return
+			}
+			n++
+			r, err := p.parse(n, b)
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+		if n == 0 {
+			yield(Record{}, &Error{File: p.name, Message: "has no examples"})
 		}
 	}
 }
@@ -52,21 +79,25 @@ func read(in io.Reader, name string, ds runconfig.Dataset) iter.Seq2[Record, err
 		fail := func(at int, message string, err error) {
 			yield(Record{}, &Error{File: name, Line: at, Message: message, Err: err})
 		}
-		in, err := decompress(in)
+		in, source, err := decompress(in)
 		if err != nil {
 			fail(0, "broken gzip: "+err.Error(), err)
 			return
 		}
-		source := &source{Reader: in}
-		lines := bufio.NewScanner(source)
+		if isArray(in) {
+			for r, err := range p.each(items(in), "JSON array") {
+				if !yield(r, err) {
+					return
+				}
+			}
+			return
+		}
+		lines := bufio.NewScanner(in)
 		lines.Buffer(nil, maxLine)
 		empty := true
 		for lines.Scan() {
 			line++
 			b := lines.Bytes()
-			if line == 1 {
-				b = bytes.TrimPrefix(b, []byte("\ufeff"))
-			}
 			if b = bytes.TrimSpace(b); len(b) == 0 {
 				continue
 			}
@@ -92,7 +123,7 @@ func read(in io.Reader, name string, ds runconfig.Dataset) iter.Seq2[Record, err
 	}
 }
 
-// source remembers why reading failed. (bufio.Scanner hands out the beginning of a line first.)
+// source remembers why reading failed. (What buffers it hands out the beginning of a line first.)
 type source struct {
 	io.Reader
 	err error
@@ -112,13 +143,29 @@ func isBroken(err error) bool {
 }
 
 // decompress reads gzip when in begins as gzip does, whatever the file is called.
-func decompress(in io.Reader) (io.Reader, error) {
+func decompress(in io.Reader) (*bufio.Reader, *source, error) {
 	b := bufio.NewReader(in)
+	plain := &source{Reader: b}
 	if magic, _ := b.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		return gzip.NewReader(b)
+		z, err := gzip.NewReader(b)
+		if err != nil {
+			return nil, nil, err
+		}
+		plain.Reader = z
 	}
-	return b, nil
+	return bufio.NewReader(plain), plain, nil
 }
+
+// isArray says that what follows the white space, and a byte order mark, which it skips, is a JSON array.
+func isArray(in *bufio.Reader) bool {
+	if mark, _ := in.Peek(len(byteOrderMark)); string(mark) == byteOrderMark {
+		in.Discard(len(byteOrderMark))
+	}
+	head, _ := in.Peek(in.Size())
+	return bytes.HasPrefix(bytes.TrimSpace(head), []byte("["))
+}
+
+const byteOrderMark = "\ufeff"
 
 // parser makes records of lines. Its format is settled by the first of them.
 type parser struct {
@@ -146,7 +193,7 @@ func (p *parser) parse(line int, b []byte) (Record, error) {
 	if p.format == "" || p.format == FormatAuto {
 		format := p.recognise(o)
 		if format == "" {
-			return Record{}, r.errorf("", "has no known format: the columns are %s; want text; messages; prompt; prompt and completion, with label or without; prompt, responses and ranks; or chosen and rejected, with prompt or without (see columns)", columnNames(o))
+			return Record{}, r.errorf("", "has no known format: the columns are %s; want text; messages; conversations; prompt; prompt and completion, with label or without; instruction and output, with input or without; prompt, responses and ranks; chosen and rejected, with prompt or without; or info, summaries and choice (see columns)", columnNames(o))
 		}
 		p.format = format
 	}
@@ -183,6 +230,12 @@ func (p *parser) recognise(o object) string {
 		return FormatPromptCompletion
 	case has("messages"):
 		return FormatMessages
+	case has("conversations"):
+		return FormatShareGPT
+	case has("instruction") && has("output"):
+		return FormatAlpaca
+	case has("info") && has("summaries") && has("choice"):
+		return FormatTLDRComparison
 	case has("text"):
 		return FormatText
 	case has("prompt") && !slices.ContainsFunc(answers, has): // else half of another format

@@ -101,6 +101,33 @@ func TestReadFormats(t *testing.T) {
 			name: "null columns do not count", line: `{"chosen": null, "rejected": null, "text": "t"}`,
 			want: Record{Format: FormatText, Text: "t"},
 		}, {
+			name: "UltraFeedback, binarized", line: `{"prompt": "u", "prompt_id": "x", "chosen": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "hi"}],
+				"rejected": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "ho"}], "messages": [{"role": "user", "content": "u"}], "score_chosen": 8.5}`,
+			want: Record{Format: FormatPreference, PromptMessages: []Message{user}, ChosenMessages: []Message{hi}, RejectedMessages: []Message{ho}},
+		}, {
+			name: "UltraChat", line: `{"prompt": "u", "prompt_id": "x", "messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "hi"}]}`,
+			want: Record{Format: FormatMessages, Messages: []Message{user, hi}},
+		}, {
+			name: "ShareGPT", line: `{"id": 1, "conversations": [{"from": "human", "value": "u"}, {"from": "gpt", "value": "hi"}]}`,
+			want: Record{Format: FormatMessages, Messages: []Message{user, hi}},
+		}, {
+			name: "ShareGPT's messages in a column of another name", line: `{"chat": [{"from": "human", "value": "u"}, {"from": "gpt", "value": "hi"}]}`,
+			ds:   runconfig.Dataset{Columns: map[string]string{"messages": "chat"}},
+			want: Record{Format: FormatMessages, Messages: []Message{user, hi}},
+		}, {
+			name: "Alpaca", line: `{"instruction": "Add.", "input": "9, 10", "output": "19"}`,
+			want: Record{Format: FormatPromptCompletion, PromptMessages: []Message{{"user", "Add.\n\n9, 10"}}, CompletionMessages: []Message{{"assistant", "19"}}},
+		}, {
+			name: "Alpaca without input", line: `{"instruction": "Add.", "input": "", "output": "19"}`,
+			want: Record{Format: FormatPromptCompletion, PromptMessages: []Message{{"user", "Add."}}, CompletionMessages: []Message{{"assistant", "19"}}},
+		}, {
+			name: "TL;DR comparison", line: `{"info": {"id": "t", "post": "Long.", "title": "T", "subreddit": "tifu", "article": null}, "summaries": [{"text": " a", "policy": "ref"}, {"text": "b", "policy": "sup"}], "choice": 1}`,
+			want: Record{Format: FormatPreference, Prompt: "SUBREDDIT: r/tifu\n\nTITLE: T\n\nPOST: Long.\n\nTL;DR:", Chosen: " b", Rejected: " a"},
+		}, {
+			name: "TL;DR", line: `{"prompt": "POST", "label": "short"}`,
+			ds:   runconfig.Dataset{Format: FormatPromptCompletion, Columns: map[string]string{"completion": "label"}},
+			want: Record{Format: FormatPromptCompletion, Prompt: "POST", Completion: "short"},
+		}, {
 			name: "prompt", line: `{"prompt": "p", "id": 3, "completion": null}`,
 			want: Record{Format: FormatPrompt, Prompt: "p"},
 		}, {
@@ -255,7 +282,19 @@ func TestReadRefuses(t *testing.T) {
 		{name: "mixed kinds", content: `{"prompt": "p", "completion": [{"role": "assistant", "content": "c"}]}`, line: 1, field: "completion", message: "prompt is a text"},
 		{name: "no messages", content: `{"messages": []}`, line: 1, field: "messages", message: "no messages"},
 		{name: "messages of texts", content: `{"messages": ["a"]}`, line: 1, field: "messages", message: "objects"},
-		{name: "ShareGPT", content: `{"messages": [{"from": "human", "value": "x"}]}`, line: 1, field: "messages[0].role", message: "missing"},
+		{name: "ShareGPT's role", content: `{"conversations": [{"from": "function_call", "value": "x"}]}`, line: 1, field: "conversations[0].from", message: `"function_call"`},
+		{name: "a role of both", content: `{"messages": [{"role": "human", "content": "x"}]}`, line: 1, field: "messages[0].role", message: `"human"`},
+		{name: "no value", content: `{"conversations": [{"from": "gpt"}]}`, line: 1, field: "conversations[0].value", message: "missing"},
+		{name: "Alpaca's output", content: `{"instruction": "i", "output": 3}`, line: 1, field: "output", message: "a number"},
+		{name: "another prompt", content: `{"prompt": "p", "chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}`, line: 1, field: "prompt", message: "no message of chosen"},
+		{name: "two conversations", content: `{"prompt": "p", "chosen": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}`, line: 1, field: "rejected", message: "another conversation"},
+		{name: "three summaries", content: `{"info": {"post": "p"}, "summaries": [{"text": "a"}, {"text": "b"}, {"text": "c"}], "choice": 0}`, line: 1, field: "summaries", message: "length 3"},
+		{name: "a third choice", content: `{"info": {"post": "p"}, "summaries": [{"text": "a"}, {"text": "b"}], "choice": 2}`, line: 1, field: "choice", message: "0 or 1"},
+		{name: "a text for info", content: `{"info": "p", "summaries": [], "choice": 0}`, line: 1, field: "info", message: "a text"},
+		{name: "no post", content: `{"info": {}, "summaries": [{"text": "a"}, {"text": "b"}], "choice": 1}`, line: 1, field: "info.post", message: "missing"},
+		{name: "an item of an array", content: ` [{"text": "a"},` + "\n" + `{"text": 1}]`, line: 2, field: "text", message: "a number"},
+		{name: "half an array", content: `[{"text": "a"}, {"te`, line: 1, message: "broken JSON array"},
+		{name: "an empty array", content: `[]`, line: 0, message: "no examples"},
 		{name: "unknown role", content: `{"messages": [{"role": "tool", "content": "x"}]}`, line: 1, field: "messages[0].role", message: `"tool"`},
 		{name: "no content", content: `{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": null}]}`, line: 1, field: "messages[1].content", message: "null"},
 		{name: "an image", content: `{"messages": [{"role": "user", "content": [{"type": "image"}]}]}`, line: 1, field: "messages[0].content[0].type", message: `"image"`},

@@ -31,7 +31,7 @@ type Record struct {
 	File string // the dataset's URI, or its path
 	Line int    // from 1
 
-	Format string // any but FormatAuto
+	Format string // one of the first eight, never FormatAuto
 
 	Text       string
 	Prompt     string
