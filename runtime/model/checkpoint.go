@@ -10,7 +10,8 @@ import (
 // the scope that Hidden was called in and end with it, by a panic too.
 type forward struct {
 	in     Input
-	inputs []*tensor.Tensor // of each layer, [tokens, hidden]; the first has the embedding's graph, the others none
+	first  int              // layer that has gradients
+	inputs []*tensor.Tensor // of each layer from it on, [tokens, hidden]; the first has the embedding's graph, the others none
 	top    *tensor.Tensor   // the last layer's output, [tokens, hidden]: a leaf, where Backward ends
 }
 
@@ -18,8 +19,8 @@ type forward struct {
 // that follow. On, Hidden keeps no more of a layer than its input, and loss.Backward() gives gradients to
 // the head and the final norm alone; FinishBackward gives the others theirs, for one more forward of every
 // layer. Call it after Backward, in the scope that Hidden was called in, before the weights change; till
-// then the Input's slices must stay as they are. A Hidden inside tensor.NoGrad, or of a model with a frozen
-// embedding, runs as without.
+// then the Input's slices must stay as they are. A Hidden inside tensor.NoGrad, or of a model with frozen
+// embedding and layers, runs as without; of frozen layers below the others nothing is kept or recomputed.
 func (m *Model) CheckpointActivations(on bool) { m.checkpoint = on }
 
 // FinishBackward adds to the parameters' Grad what Backward has left out, for every Hidden and TokenLogps since the last
@@ -36,14 +37,31 @@ func (m *Model) FinishBackward() {
 	}
 }
 
+// firstTrained is the first layer whose gradients are needed; len(m.layers) when none's are.
+func (m *Model) firstTrained() int {
+	if m.embedding.NeedsGrad() {
+		return 0
+	}
+	for i := range m.layers {
+		for _, w := range m.layers[i].projections() {
+			if w.weight.NeedsGrad() || w.lora.a != nil && w.lora.a.NeedsGrad() {
+				return i
+			}
+		}
+	}
+	return len(m.layers)
+}
+
 // checkpointed is run with autograd for the embedding and, from a leaf, the final norm, and without for the
 // layers between.
-func (p *pass) checkpointed(in Input, x *tensor.Tensor) *tensor.Tensor {
+func (p *pass) checkpointed(in Input, x *tensor.Tensor, first int) *tensor.Tensor {
 	m := p.model
-	f := &forward{in: in, top: x}
+	f := &forward{in: in, first: first, top: x}
 	tensor.NoGrad(func() {
 		for i := range m.layers {
-			f.inputs = append(f.inputs, f.top)
+			if i >= first {
+				f.inputs = append(f.inputs, f.top)
+			}
 			tensor.Scoped(func() { f.top = p.layer(i, f.top).Keep() }) // [tokens, hidden]
 		}
 	})
@@ -68,13 +86,16 @@ func (m *Model) finish(f *forward) {
 		}
 		for i, input := range slices.Backward(f.inputs) {
 			if grad != nil {
+				further := i > 0 || input.NeedsGrad()
 				tensor.Scoped(func() {
-					x := input.Detach().RequiresGrad(true) // [tokens, hidden]
-					tensor.EnableGrad(func() { p.layer(i, x).BackwardWith(grad) })
+					x := input.Detach().RequiresGrad(further) // [tokens, hidden]
+					tensor.EnableGrad(func() { p.layer(f.first+i, x).BackwardWith(grad) })
 					grad.Free()
-					grad = x.Grad().Keep() // [tokens, hidden]
+					if further {
+						grad = x.Grad().Keep() // [tokens, hidden]
+					}
 				})
-				if i == 0 {
+				if i == 0 && further {
 					input.BackwardWith(grad) // through the embedding
 				}
 			}

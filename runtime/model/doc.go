@@ -10,6 +10,9 @@
 // transformers a LlamaForSequenceClassification with one label. CheckpointActivations trades a further
 // forward for most of a training step's memory.
 //
+// WithLoRA trains low-rank adapters in place of the weights, under PEFT's names; the frozen weights are shared with the
+// model that has none, which serves as the reference.
+//
 // Functions panic with *tensor.Error where an operator fails, as all tensor code does, and must be
 // called inside tensor.Run. The package imports runtime/tensor alone of this project: no files, no
 // tokenizer, no objective.

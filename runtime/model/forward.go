@@ -22,8 +22,8 @@ func (m *Model) Hidden(in Input) *tensor.Tensor {
 	tensor.Scoped(func() {
 		p := m.newPass(in)
 		x := p.embed(in.Tokens) // [tokens, hidden]
-		if m.checkpoint && x.NeedsGrad() {
-			out = p.checkpointed(in, x).Keep()
+		if first := m.firstTrained(); m.checkpoint && tensor.GradEnabled() && first < len(m.layers) {
+			out = p.checkpointed(in, x, first).Keep()
 		} else {
 			out = p.run(x).Keep()
 		}
@@ -38,11 +38,15 @@ type pass struct {
 	rope         *tensor.Tensor // complex [tokens, 1, headDim/2]
 	mask         *tensor.Tensor // added to the scores: [rows*kvHeads, group*seqLen, keys]
 	cache        *Cache         // nil in training
+	dropoutKeys  *tensor.Tensor // of the adapters' inputs, int64 [tokens, 1]; nil when nothing is dropped
 }
 
 // newPass is Hidden's.
 func (m *Model) newPass(in Input) *pass {
-	return &pass{model: m, rows: int64(in.Rows), seqLen: int64(in.SeqLen), rope: m.rotation(in.Positions), mask: m.mask(in)}
+	return &pass{
+		model: m, rows: int64(in.Rows), seqLen: int64(in.SeqLen), rope: m.rotation(in.Positions), mask: m.mask(in),
+		dropoutKeys: m.keysOfDropout(in),
+	}
 }
 
 // embed starts a forward: [tokens, hidden].
@@ -101,8 +105,16 @@ func (p *pass) attention(i int, l *layer, h, residual *tensor.Tensor) *tensor.Te
 	return p.project(residual, mixed.Reshape(p.rows*p.seqLen, heads*headDim), l.o) // [tokens, hidden]
 }
 
-// project is to + x weight^T + bias, every matrix product with a block's weights; to may be nil.
+// project is to + x weight^T + bias, with what w's adapter adds: every matrix product with a block's weights. to may be nil.
 func (p *pass) project(to, x *tensor.Tensor, w projection) *tensor.Tensor {
+	y := product(to, x, w)
+	if w.lora.a == nil {
+		return y
+	}
+	return p.adapt(y, x, w)
+}
+
+func product(to, x *tensor.Tensor, w projection) *tensor.Tensor {
 	switch {
 	case to == nil && w.bias == nil:
 		return tensor.Linear(x, w.weight)
@@ -167,6 +179,9 @@ func (w projection) interleaved(headDim int64) projection {
 	w.weight = interleave(w.weight, headDim)
 	if w.bias != nil {
 		w.bias = interleave(w.bias, headDim)
+	}
+	if w.lora.b != nil {
+		w.lora.b = interleave(w.lora.b, headDim)
 	}
 	return w
 }

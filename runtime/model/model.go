@@ -2,8 +2,6 @@ package model
 
 import (
 	"fmt"
-	"hash/fnv"
-	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -23,6 +21,10 @@ type Model struct {
 	head      *tensor.Tensor // [vocab, hidden]; the embedding itself when tied; nil with a score head
 	score     *tensor.Tensor // [1, hidden]; nil without
 
+	base    *Model  // without adapters; nil where there are none
+	lora    *LoRA   // the adapters'
+	dropout *uint64 // what the adapters' dropout starts from; nil when nothing is dropped
+
 	checkpoint   bool       // activations
 	logitsAtOnce int64      // the most that the head computes at a time
 	heads        []*chunked // of FinishBackward, as
@@ -36,12 +38,21 @@ type layer struct {
 	gate, up, down      projection
 }
 
-// projection is a matrix product of a block: x weight^T + bias.
+// projections are all of a block's matrix products.
+func (l *layer) projections() []*projection {
+	return []*projection{&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}
+}
+
+// projection is a matrix product of a block: x weight^T + bias, and what its adapter adds.
 type projection struct {
 	name   string         // in its block, as self_attn.q_proj
 	weight *tensor.Tensor // [out, in]
 	bias   *tensor.Tensor // [out]; nil without
+	lora   adapter
 }
+
+// blockName is what the names of a block's parameters begin with.
+func (c Config) blockName(i int) string { return fmt.Sprintf("model.layers.%d.", i) }
 
 // Parameter is a weight under its Hugging Face name.
 type Parameter struct {
@@ -113,9 +124,7 @@ func (c Config) initial(s spec, seed uint64) []float32 {
 		if s.name == scoreName {
 			deviation = 1 / float64(c.HiddenSize+1)
 		}
-		h := fnv.New64a()
-		h.Write([]byte(s.name))
-		r := rand.New(rand.NewPCG(seed, h.Sum64()))
+		r := generator(seed, s.name)
 		for i := range values {
 			values[i] = float32(r.NormFloat64() * deviation)
 		}
@@ -136,35 +145,42 @@ func Load(c Config, dtype tensor.DType, device tensor.Device, read ReadFunc) (*M
 	if field, message := c.problem(); field != "" {
 		return nil, fmt.Errorf("%w: %s: %s", ErrConfig, field, message)
 	}
-	return build(c, dtype, device, func(m *Model, s spec) (p Parameter, err error) {
-		stored, shape, data, err := read(s.name)
-		if err != nil {
-			return p, fmt.Errorf("load model: %s: %w", s.name, err)
-		}
-		if !slices.Equal(shape, s.shape) {
-			return p, fmt.Errorf("load model: %s: got shape %v, the config says %v", s.name, shape, s.shape)
-		}
-		d, width, ok := floatType(stored)
-		if !ok {
-			return p, fmt.Errorf("load model: %s: dtype %s is not supported", s.name, stored)
-		}
-		if int64(len(data)) != width*size(shape) {
-			return p, fmt.Errorf("load model: %s: got %d bytes for shape %v of %s", s.name, len(data), shape, stored)
-		}
-		return m.parameter(s, tensor.FromBytes(d, data, shape...)), nil
-	})
+	return build(c, dtype, device, func(m *Model, s spec) (Parameter, error) { return m.read(s, read) })
+}
+
+// read makes a parameter of what is stored.
+func (m *Model) read(s spec, read ReadFunc) (p Parameter, err error) {
+	stored, shape, data, err := read(s.name)
+	if err != nil {
+		return p, fmt.Errorf("load model: %s: %w", s.name, err)
+	}
+	if !slices.Equal(shape, s.shape) {
+		return p, fmt.Errorf("load model: %s: got shape %v, the config says %v", s.name, shape, s.shape)
+	}
+	d, width, ok := floatType(stored)
+	if !ok {
+		return p, fmt.Errorf("load model: %s: dtype %s is not supported", s.name, stored)
+	}
+	if int64(len(data)) != width*size(shape) {
+		return p, fmt.Errorf("load model: %s: got %d bytes for shape %v of %s", s.name, len(data), shape, stored)
+	}
+	return m.parameter(s, tensor.FromBytes(d, data, shape...)), nil
 }
 
 // Clone returns a copy to train apart from m. Weights that m has frozen, which nobody changes, are
 // shared and not copied.
 func (m *Model) Clone() *Model {
-	out, err := build(m.config, m.dtype, m.device, func(copied *Model, s spec) (Parameter, error) {
+	copyOf := func(copied *Model, s spec) (Parameter, error) {
 		p := m.params[slices.IndexFunc(m.params, func(p Parameter) bool { return p.Name == s.name })]
 		if p.Tensor.NeedsGrad() {
 			p = copied.parameter(s, p.Tensor.Detach())
 		}
 		return p, nil
-	})
+	}
+	if m.lora != nil {
+		return m.cloneLoRA(copyOf)
+	}
+	out, err := build(m.config, m.dtype, m.device, copyOf)
 	if err != nil { // it has every parameter of its own config
 		panic(err)
 	}
@@ -237,7 +253,9 @@ func build(c Config, dtype tensor.DType, device tensor.Device, get func(*Model, 
 	}
 	for i := range c.NumHiddenLayers {
 		of := func(name string) *tensor.Tensor { return byName[fmt.Sprintf("model.layers.%d.%s", i, name)] }
-		project := func(name string) projection { return projection{name, of(name + ".weight"), of(name + ".bias")} }
+		project := func(name string) projection {
+			return projection{name: name, weight: of(name + ".weight"), bias: of(name + ".bias")}
+		}
 		m.layers = append(m.layers, layer{
 			inputNorm: of("input_layernorm.weight"), postNorm: of("post_attention_layernorm.weight"),
 			q: project("self_attn.q_proj"), k: project("self_attn.k_proj"), v: project("self_attn.v_proj"), o: project("self_attn.o_proj"),
