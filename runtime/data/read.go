@@ -24,8 +24,8 @@ const maxLine = 16 << 20
 
 // Read streams the examples of the file at path, which ds describes: JSON lines or a JSON array of
 // objects, either of which may be compressed with gzip, or Parquet. What it is is seen from its first
-// bytes. Blank lines, a byte order mark and CRLF are accepted. It ends at the first error, an *Error for
-// what is wrong with the contents; a file without an example is one too.
+// bytes. Blank lines, a byte order mark and CRLF are accepted. What is wrong with the contents is an
+// *Error, and so is a file without an example; after a bad line or row it goes on if its caller does.
 func Read(path string, ds runconfig.Dataset) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		f, err := os.Open(path)
@@ -62,7 +62,7 @@ func (p *parser) each(objects iter.Seq2[[]byte, error], of string) iter.Seq2[Rec
 			}
 			n++
 			r, err := p.parse(n, b)
-			if !yield(r, err) || err != nil {
+			if !yield(r, err) {
 				return
 			}
 		}
@@ -106,7 +106,7 @@ func read(in io.Reader, name string, ds runconfig.Dataset) iter.Seq2[Record, err
 			if err != nil && source.err != nil {
 				break // the line is broken because the rest could not be read
 			}
-			if !yield(r, err) || err != nil {
+			if !yield(r, err) {
 				return
 			}
 		}

@@ -440,3 +440,24 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestReadGoesOn after what is wrong with a line or an item, for a caller that does.
+func TestReadGoesOn(t *testing.T) {
+	for _, content := range []string{
+		"{\"text\": \"a\"}\n{\"text\": 1}\n{\"tex\n{\"text\": \"b\"}",
+		`[{"text": "a"}, {"text": 1}, 3, {"text": "b"}]`,
+	} {
+		var got []string
+		for r, err := range read(strings.NewReader(content), "f", runconfig.Dataset{}) {
+			var e *Error
+			if errors.As(err, &e) {
+				got = append(got, fmt.Sprint("error in ", e.Line))
+			} else {
+				got = append(got, fmt.Sprint(r.Text, r.Line))
+			}
+		}
+		if want := []string{"a1", "error in 2", "error in 3", "b4"}; !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", content, got, want)
+		}
+	}
+}

@@ -136,7 +136,7 @@ func digests(list []runconfig.Artifact) (out []string) {
 	return out
 }
 
-// records streams datasets one after another.
+// records streams datasets one after another. It goes on after a record that cannot be used, if its caller does.
 func (r *run) records(list []runconfig.Dataset) iter.Seq2[data.Record, error] {
 	return func(yield func(data.Record, error) bool) {
 		for _, d := range list {
@@ -146,7 +146,7 @@ func (r *run) records(list []runconfig.Dataset) iter.Seq2[data.Record, error] {
 				return
 			}
 			for rec, err := range data.Read(path, d) {
-				if !yield(rec, err) || err != nil {
+				if !yield(rec, err) {
 					return
 				}
 			}
