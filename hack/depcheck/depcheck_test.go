@@ -37,7 +37,7 @@ var rules = []struct {
 	{"runtime/objective", []string{"runtime/objective", "runtime/tensor"}, nil, "an objective is a pure function of tensors"},
 	{"runtime/tensor", []string{"runtime/tensor"}, nil, "everything else builds on it"},
 	{"runtime/tokenizer", []string{}, nil, "it is pure Go, to be used without libtorch"},
-	{"runtime/data", []string{"api/runconfig", "runtime/tokenizer"}, nil, "it is pure Go, to be used without libtorch"},
+	{"runtime/data", []string{"api/runconfig", "runtime/data", "runtime/tokenizer"}, nil, "it is pure Go, to be used without libtorch"},
 	{"runtime/storage", []string{}, nil, "it is pure Go, to be used without libtorch"},
 	{"runtime/checkpoint", []string{"api/runconfig", "runtime/storage"}, nil, "it is pure Go, to be used without libtorch"},
 	{"runtime/model", []string{"runtime/tensor"}, nil, "a model knows no data, no loss and no optimiser"},
