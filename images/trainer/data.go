@@ -34,7 +34,7 @@ func dataCommand() *cobra.Command {
 			}
 			return w.Close()
 		},
-	})
+	}, inspectCommand())
 	return c
 }
 

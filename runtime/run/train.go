@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
-	"github.com/alignment-dev/alignment-operator/runtime/data"
 	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 	"github.com/alignment-dev/alignment-operator/runtime/train"
@@ -23,7 +22,7 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 	if err != nil {
 		return runconfig.Result{}, err
 	}
-	encoder := &data.Encoder{Tokenizer: tok, MaxLength: c.Data.MaxLength, MaxPromptLength: c.Data.MaxPromptLength, LossOn: c.Data.LossOn}
+	encoder := r.encoder(tok)
 	// Examples before weights: a bad line is found before a large model is read.
 	plan, err := r.plan(encoder)
 	if err != nil {
