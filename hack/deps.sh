@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building the trainer needs, when they are missing.
-# With LIBTORCH set only the compiler is needed.
+# With LIBTORCH set only the compiler and Gloo's headers are needed, which no libtorch brings.
 set -euo pipefail
 need=()
 have() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
 command -v g++ >/dev/null || need+=(g++)
+have libgloo-dev || need+=(libgloo-dev)
 if [ -z "${LIBTORCH:-}" ]; then
   for p in libtorch-dev libopenblas0-openmp; do have "$p" || need+=("$p"); done
 fi

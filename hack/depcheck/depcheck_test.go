@@ -40,9 +40,10 @@ var rules = []struct {
 	{"runtime/data", []string{"api/runconfig", "runtime/data", "runtime/tokenizer"}, nil, "it is pure Go, to be used without libtorch"},
 	{"runtime/storage", []string{}, nil, "it is pure Go, to be used without libtorch"},
 	{"runtime/checkpoint", []string{"api/runconfig", "runtime/storage"}, nil, "it is pure Go, to be used without libtorch"},
-	{"runtime/model", []string{"runtime/tensor"}, nil, "a model knows no data, no loss and no optimiser"},
-	{"runtime/train", []string{"api/runconfig", "runtime/checkpoint", "runtime/data", "runtime/evaluate", "runtime/model", "runtime/objective", "runtime/optim", "runtime/rollout", "runtime/tensor"}, nil, "publishing is run's"},
-	{"runtime/evaluate", []string{"runtime/data", "runtime/model", "runtime/rollout", "runtime/tensor", "runtime/tokenizer"}, nil, "train uses it"},
+	{"runtime/distributed", []string{"api/runconfig", "runtime/distributed", "runtime/tensor"}, nil, "it knows no model and no loss"},
+	{"runtime/model", []string{"runtime/distributed", "runtime/tensor"}, nil, "a model knows no data, no loss and no optimiser"},
+	{"runtime/train", []string{"api/runconfig", "runtime/checkpoint", "runtime/data", "runtime/distributed", "runtime/evaluate", "runtime/model", "runtime/objective", "runtime/optim", "runtime/rollout", "runtime/tensor"}, nil, "publishing is run's"},
+	{"runtime/evaluate", []string{"runtime/data", "runtime/distributed", "runtime/model", "runtime/rollout", "runtime/tensor", "runtime/tokenizer"}, nil, "train uses it"},
 	{"images/trainer", []string{"api/runconfig", "runtime/"}, []string{"k8s.io/", "sigs.k8s.io/"}, "the trainer knows nothing of Kubernetes"},
 }
 

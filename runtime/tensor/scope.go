@@ -118,6 +118,9 @@ func PeakBytes() int64 {
 // ResetPeak starts PeakBytes anew from what is live now.
 func ResetPeak() { C.at_reset_peak() }
 
+// Handle is the address of the at::Tensor, for C++ of another package; it is valid until t is freed.
+func (t *Tensor) Handle() uintptr { return uintptr(t.handle("Handle")) }
+
 // register makes a handle the innermost scope's; nil stands for an undefined tensor.
 func register(h C.at_tensor) *Tensor {
 	if h == 0 {
