@@ -39,7 +39,7 @@ type Result struct {
 	// ExitCode is one of the Exit constants.
 	ExitCode int `json:"exitCode"`
 	// Reason is a CamelCase word for a condition: Succeeded, InvalidConfig, InvalidData,
-	// DigestMismatch, DiskFull, Diverged, StopRule, Interrupted, NotPublished, Error.
+	// DigestMismatch, DiskFull, Diverged, StopRule, Interrupted, NotPublished, RankLost, Error.
 	Reason string `json:"reason"`
 	// Message is one sentence for people; it names file, line and field where it can.
 	Message string `json:"message,omitempty"`
@@ -86,7 +86,9 @@ const (
 	ReasonInterrupted    = "Interrupted"
 	// ReasonNotPublished is what a lookup answers, with ExitDone, where there is nothing to adopt.
 	ReasonNotPublished = "NotPublished"
-	ReasonError        = "Error"
+	// ReasonRankLost is a process of a run of several that died, or a node from which nothing is heard.
+	ReasonRankLost = "RankLost"
+	ReasonError    = "Error"
 )
 
 // Exit codes of the trainer. The operator's podFailurePolicy depends on them.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/metrics"
 	"github.com/alignment-dev/alignment-operator/runtime/run"
 )
@@ -23,9 +24,19 @@ func trainCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			log := newLog()
+			process, err := distributed.FromEnvironment(os.Environ())
+			if err != nil {
+				return err
+			}
 			config, err := runconfig.Load(path)
+			if process != nil {
+				return rank(c.Context(), *process, config, err)
+			}
 			if err != nil {
 				return finish(log, runconfig.Result{ExitCode: runconfig.ExitInvalid, Reason: runconfig.ReasonInvalidConfig, Message: err.Error()})
+			}
+			if config.Placement.Ranks() > 1 {
+				return launch(c.Context(), log, config)
 			}
 			bar := metrics.NewBar(os.Stderr, 10*time.Second, time.Now)
 			result := run.Run(c.Context(), config, run.Environment{Now: time.Now, Log: log, Version: version, Progress: bar.Update})

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/rollout"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
@@ -15,6 +16,8 @@ type Policy struct {
 	Reference, Reward *model.Model // nil: no KL, no reward
 	Rollout           rollout.Options
 	MicroBatchSize    int
+	// Group's ranks divide the work among them; nil: this process does it all.
+	Group *distributed.Group
 }
 
 // Response is a sampled response, measured.
@@ -29,7 +32,7 @@ type Response struct {
 func (p Policy) Answer(prompts [][]int32) []Response {
 	out := make([]Response, len(prompts))
 	var from []int // of each sequence, the prompt
-	answers := rollout.Sample(p.Policy, prompts, p.Rollout)
+	answers := Sample(p.Group, p.Policy, prompts, p.Rollout)
 	for i, r := range answers {
 		if n := len(r.Tokens); n > 0 {
 			out[i].Tokens, out[i].Ended = r.Tokens, slices.Contains(p.Rollout.EOS, r.Tokens[n-1])
@@ -37,23 +40,33 @@ func (p Policy) Answer(prompts [][]int32) []Response {
 		}
 	}
 	sequences := Join(prompts, answers)
-	for _, micro := range Chunks(Lengths(sequences), p.MicroBatchSize) {
+	reward, kl := make([]float64, len(prompts)), make([]float64, len(prompts))
+	chunks := Chunks(Lengths(sequences), p.MicroBatchSize)
+	for piece, idle := range p.Group.Turns(len(chunks)) {
+		micro := chunks[piece]
+		set := func(to []float64, values *tensor.Tensor) {
+			for j, v := range values.Float64s() {
+				if !idle {
+					to[from[micro[j]]] = v
+				}
+			}
+		}
 		tensor.Scoped(func() {
 			tensor.NoGrad(func() {
 				batch := data.BatchSequences(data.Pick(sequences, micro), p.Rollout.Pad)
 				if p.Reward != nil {
-					for j, v := range Scores(p.Reward, batch).Float64s() {
-						out[from[micro[j]]].Reward = v
-					}
+					set(reward, Scores(p.Reward, batch))
 				}
 				if p.Reference != nil {
 					terms := klTerms(TokenLogps(p.Policy, batch).TokenLogps, TokenLogps(p.Reference, batch).TokenLogps)
-					for j, v := range ByResponse(terms, batch).Float64s() {
-						out[from[micro[j]]].KL = v
-					}
+					set(kl, ByResponse(terms, batch))
 				}
 			})
 		})
+	}
+	reward, kl = p.Group.SumOf(reward), p.Group.SumOf(kl)
+	for i := range out {
+		out[i].Reward, out[i].KL = reward[i], kl[i]
 	}
 	return out
 }

@@ -22,6 +22,9 @@ type Options struct {
 	EOS []int32
 	// Pad is what fills the rows behind shorter prompts; no token attends to it.
 	Pad int32
+	// Share of Shares is what this process answers, where several divide the prompts among them: every
+	// Shares-th, from Share on. The responses to the others are empty. Shares 0 is all.
+	Share, Shares int
 }
 
 // Response is a sampled continuation.
@@ -54,8 +57,12 @@ func Sample(m *model.Model, prompts [][]int32, o Options) []Response {
 		}
 		hash := hashOf(p)
 		// Equal prompts of a batch differ in their number, or they would all have one response.
-		b.rows = append(b.rows, row{out: &out[i], prompt: p, rand: rand.New(rand.NewPCG(o.Seed, hash+seen[hash]))})
+		number := seen[hash]
 		seen[hash]++
+		if i%max(o.Shares, 1) != o.Share {
+			continue
+		}
+		b.rows = append(b.rows, row{out: &out[i], prompt: p, rand: rand.New(rand.NewPCG(o.Seed, hash+number))})
 		b.width = max(b.width, len(p))
 	}
 	if len(b.rows) == 0 || o.MaxNewTokens <= 0 {

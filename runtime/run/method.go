@@ -55,7 +55,7 @@ func (r *run) plan(e *data.Encoder) (p plan, err error) {
 func (r *run) planSFT(e *data.Encoder) (plan, []int, error) {
 	s, err := load(r, one(e.Sequence))
 	return plan{method: func(policy *model.Model) (train.Method, error) {
-		return r.descend(policy, &train.SFT{Policy: policy, Examples: s.train, Held: s.held, Pad: r.pad(e), MicroBatchSize: r.config.Training.MicroBatchSize})
+		return r.descend(policy, &train.SFT{Policy: policy, Examples: s.train, Held: s.held, Pad: r.pad(e), MicroBatchSize: r.config.Training.MicroBatchSize, Group: r.group})
 	}}, s.heldRecords, err
 }
 
@@ -69,7 +69,7 @@ func (r *run) planPreference(e *data.Encoder) (plan, []int, error) {
 		}
 		m := &train.Preference{
 			Policy: policy, Objective: loss, Examples: s.train, Held: s.held,
-			Pad: r.pad(e), MicroBatchSize: c.Training.MicroBatchSize, Rollout: r.sampling(e), SamplePrompts: samplePrompts,
+			Pad: r.pad(e), MicroBatchSize: c.Training.MicroBatchSize, Rollout: r.sampling(e), SamplePrompts: samplePrompts, Group: r.group,
 		}
 		m.Rollout.Temperature = 1
 		if c.Method == runconfig.DPO {
@@ -99,7 +99,7 @@ func (r *run) planKTO(e *data.Encoder) (plan, []int, error) {
 		return r.descend(policy, &train.KTO{
 			Policy: policy, Reference: reference, Examples: s.train, Held: s.held,
 			Params: objective.KTOParams{Beta: c.Objective.Beta, DesirableWeight: *c.Objective.DesirableWeight, UndesirableWeight: *c.Objective.UndesirableWeight},
-			Pad:    r.pad(e), MicroBatchSize: c.Training.MicroBatchSize,
+			Pad:    r.pad(e), MicroBatchSize: c.Training.MicroBatchSize, Group: r.group,
 		})
 	}}, s.heldRecords, err
 }
@@ -111,7 +111,7 @@ func (r *run) planRRHF(e *data.Encoder) (plan, []int, error) {
 		return r.descend(policy, &train.RRHF{
 			Policy: policy, Examples: s.train, Held: s.held,
 			Params: objective.RRHFParams{Lambda: *c.Objective.Lambda, LengthExponent: *c.Objective.LengthExponent},
-			Pad:    r.pad(e), MicroBatchSize: c.Training.MicroBatchSize,
+			Pad:    r.pad(e), MicroBatchSize: c.Training.MicroBatchSize, Group: r.group,
 		})
 	}}, s.heldRecords, err
 }
@@ -134,7 +134,7 @@ func (r *run) planRewardModel(e *data.Encoder) (plan, []int, error) {
 	return plan{
 		method: func(policy *model.Model) (train.Method, error) {
 			policy = policy.WithScore(c.Seed)
-			return r.descend(policy, &train.RewardModel{Policy: policy, Examples: s.train, Held: s.held, Pad: r.pad(e), MicroBatchSize: c.Training.MicroBatchSize})
+			return r.descend(policy, &train.RewardModel{Policy: policy, Examples: s.train, Held: s.held, Pad: r.pad(e), MicroBatchSize: c.Training.MicroBatchSize, Group: r.group})
 		},
 		finish: func(m train.Method, metrics map[string]float64) {
 			reward := m.(*train.Descent).Loss.(*train.RewardModel)
@@ -206,10 +206,10 @@ func (r *run) planPPO(e *data.Encoder) (plan, []int, error) {
 			}
 		}
 		m := &train.PPO{
-			Policy: train.NewLearner("policy", policy, c.Training), Value: train.NewLearner("value", value, c.Training),
+			Policy: r.learner("policy", policy), Value: r.learner("value", value),
 			Reference: reference, Reward: reward.Freeze(), Settings: *c.PPO, ValueRate: c.PPO.ValueLearningRate / c.Training.LearningRate,
 			Seed: c.Seed, Prompts: s.train, Held: s.held, Pretraining: mix, HeldPretraining: heldMix,
-			Rollout: r.sampling(e), MicroBatchSize: c.Training.MicroBatchSize,
+			Rollout: r.sampling(e), MicroBatchSize: c.Training.MicroBatchSize, Group: r.group,
 		}
 		m.Rollout.MaxNewTokens, m.Rollout.Temperature = c.PPO.MaxNewTokens, 1
 		if c.PPO.EMADecay > 0 {
@@ -234,7 +234,14 @@ func (r *run) freeze(field string, m *model.Model) error {
 
 // descend makes the Method of a Loss.
 func (r *run) descend(policy *model.Model, loss train.Loss) (train.Method, error) {
-	return &train.Descent{Loss: loss, Policy: train.NewLearner("policy", policy, r.config.Training), MicroBatchSize: r.config.Training.MicroBatchSize}, nil
+	return &train.Descent{Loss: loss, Policy: r.learner("policy", policy), MicroBatchSize: r.config.Training.MicroBatchSize, Group: r.group}, nil
+}
+
+// learner gives a model an optimiser, which the run's ranks share.
+func (r *run) learner(name string, m *model.Model) *train.Learner {
+	l := train.NewLearner(name, m, r.config.Training)
+	l.Group = r.group
+	return l
 }
 
 // loadReference is the frozen reference: the one that is named, or the policy before its first step.

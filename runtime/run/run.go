@@ -15,6 +15,7 @@ import (
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/metrics"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/storage"
@@ -30,6 +31,8 @@ type Environment struct {
 	Version string
 	// Progress is told where the run is, besides Placement.Address; a progress bar, for example.
 	Progress func(runconfig.Progress)
+	// Process is which rank this process is of a run of several; nil: it is the run's only one.
+	Process *distributed.Process
 }
 
 // run is one attempt at a RunConfig.
@@ -45,6 +48,7 @@ type run struct {
 	progress runconfig.Progress
 	recorder *metrics.Recorder
 	server   *metrics.Server // nil without Placement.Address
+	group    *distributed.Group
 }
 
 // Run carries out c and says how it ended; it never panics on bad input. When ctx ends
@@ -53,7 +57,7 @@ func Run(ctx context.Context, c *runconfig.RunConfig, env Environment) runconfig
 	r := newRun(c, env)
 	result, err := r.do(ctx)
 	result = r.end(result, err)
-	if r.dir != "" {
+	if r.dir != "" && r.first() && !distributed.Lost(err) {
 		if err := r.writeResult(result); err != nil {
 			r.Log.Error(err, "Writing the result failed")
 		}
@@ -66,6 +70,9 @@ func Run(ctx context.Context, c *runconfig.RunConfig, env Environment) runconfig
 	r.close()
 	return result
 }
+
+// first says that this process writes what the run writes.
+func (r *run) first() bool { return r.Process == nil || r.Process.Rank == 0 }
 
 func newRun(c *runconfig.RunConfig, env Environment) *run {
 	return &run{Environment: env, config: c, resolver: storage.Resolver{Mounts: c.Placement.Mounts}}
@@ -109,11 +116,17 @@ func (r *run) close() {
 }
 
 func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
-	if n := r.config.Placement.Ranks(); n > 1 {
-		return result, invalidField("placement", fmt.Errorf("%d ranks (nodes times processesPerNode): this trainer computes in one", n))
-	}
 	if err := r.identify(); err != nil {
 		return result, err
+	}
+	if r.config.Placement.Sharding == runconfig.ShardingFull {
+		return result, invalidField("placement.sharding", errors.New("this trainer keeps all weights on every rank: set None"))
+	}
+	if !r.first() {
+		return r.follow(ctx)
+	}
+	if n := r.config.Placement.Ranks(); n > 1 && r.Process == nil {
+		return result, invalidField("placement", fmt.Errorf("%d ranks (nodes times processesPerNode), and no launcher has started them", n))
 	}
 	if err := r.verifyInputs(); err != nil {
 		return result, err
@@ -140,7 +153,54 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 		return result, err
 	}
 	r.phase(runconfig.PhaseLoading)
+	tensor.SetThreads(r.threads()) // from the next Run on
 	err = tensor.Run(func() (err error) {
+		if err := r.join(); err != nil {
+			return err
+		}
+		result, err = r.trainAndPublish(ctx)
+		return err
+	})
+	return result, err
+}
+
+// join meets the other ranks, which wait for rank 0 to have verified the inputs, and tells them what these are.
+func (r *run) join() (err error) {
+	if r.Process == nil {
+		return nil
+	}
+	dtype, device, err := r.place()
+	if err != nil {
+		return err
+	}
+	if r.group, err = distributed.Join(*r.Process, device); err != nil {
+		return err
+	}
+	type rank struct {
+		Device tensor.Device
+		Inputs []runconfig.Artifact
+	}
+	all := distributed.Gather(r.group, rank{device, r.inputs})
+	for i, of := range all {
+		if (of.Device == tensor.CPU) != (device == tensor.CPU) {
+			return invalidField("placement.processesPerNode", fmt.Errorf("rank %d computes on %s, rank %d on %s: is there a GPU for each?", i, of.Device, r.Process.Rank, device))
+		}
+	}
+	r.inputs = all[0].Inputs
+	r.Log.Info("Joined", "rank", r.group.Rank(), "ranks", r.group.World(), "node", r.Process.Node, "device", device, "dtype", dtype)
+	return nil
+}
+
+// follow is do of all ranks but the first, which verifies, locks, publishes and reports for them.
+func (r *run) follow(ctx context.Context) (result runconfig.Result, err error) {
+	tensor.SetThreads(r.threads())
+	err = tensor.Run(func() error {
+		if err := r.join(); err != nil {
+			return err
+		}
+		if _, err := os.Stat(r.dir); err != nil {
+			return fmt.Errorf("output.uri: the nodes of a run share its folder: %w", err)
+		}
 		result, err = r.trainAndPublish(ctx)
 		return err
 	})
@@ -254,6 +314,8 @@ func classify(err error) (exitCode int, reason string) {
 		return runconfig.ExitStopped, runconfig.ReasonDiverged
 	case errors.Is(err, train.ErrStopRule):
 		return runconfig.ExitStopped, runconfig.ReasonStopRule
+	case distributed.Lost(err):
+		return runconfig.ExitError, runconfig.ReasonRankLost
 	}
 	return runconfig.ExitError, runconfig.ReasonError
 }

@@ -50,15 +50,18 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 	}
 	answers := func() []string { return nil }
 	if !method.Published().HasScore() { // a reward model answers nothing
-		answers = func() []string { return evaluate.Answers(method.Published(), tok, plan.questions, r.sampling(encoder)) }
+		answers = func() []string {
+			return evaluate.Answers(r.group, method.Published(), tok, plan.questions, r.sampling(encoder))
+		}
 	}
 	before := answers()
 
 	t := &train.Trainer{
 		Config: c, Method: method, Dir: r.dir, Identity: r.identity(), Now: r.Now,
-		Log:      r.recorder.Log,
+		Log:      r.record,
 		Rewind:   r.rewind,
 		Progress: r.report,
+		Group:    r.group,
 	}
 	r.Log.Info("Training", "method", c.Method, "parameters", policy.Config().NumParameters(), "examples", len(method.Lengths()), "device", device)
 	totals, metrics, err := t.Run(ctx)
@@ -81,12 +84,33 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 			return result, err
 		}
 	}
+	after := answers()
+	if !r.first() {
+		return result, nil
+	}
 	digest, err := r.publish(method.Published(), tok, metrics)
 	if err != nil {
 		return result, err
 	}
 	result.Output = r.output(digest)
-	return result, r.writeReport(result, plan.questions, before, answers())
+	return result, r.writeReport(result, plan.questions, before, after)
+}
+
+// record writes a line of metrics.
+func (r *run) record(step int, values map[string]float64) error {
+	if !r.first() {
+		return nil
+	}
+	return r.recorder.Log(step, values)
+}
+
+// threads is how many operators use: all processors, shared by a node's ranks, unless the run says.
+func (r *run) threads() int {
+	p := r.config.Placement
+	if p.Threads == 0 && p.ProcessesPerNode > 1 {
+		return max(1, tensor.ThisMachine().Threads/p.ProcessesPerNode)
+	}
+	return p.Threads
 }
 
 func (r *run) place() (tensor.DType, tensor.Device, error) {
@@ -98,9 +122,6 @@ func (r *run) place() (tensor.DType, tensor.Device, error) {
 		}
 		device = "cuda:0"
 	}
-	if p.Threads > 0 {
-		tensor.SetThreads(p.Threads)
-	}
 	if r.config.Training.Precision == "float64" {
 		return tensor.Float64, device, nil
 	}
@@ -108,6 +129,9 @@ func (r *run) place() (tensor.DType, tensor.Device, error) {
 }
 
 func (r *run) rewind(step int) error {
+	if !r.first() {
+		return nil
+	}
 	if step > 0 {
 		r.Log.Info("Resuming", "step", step)
 		return r.recorder.Truncate(step)

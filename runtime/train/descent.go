@@ -1,7 +1,7 @@
 package train
 
 import (
-	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
@@ -27,18 +27,25 @@ type Descent struct {
 	Loss
 	Policy         *Learner
 	MicroBatchSize int
+	Group          *distributed.Group
 }
 
 // Step implements Method.
 func (d *Descent) Step(batch []int, at Position, m *Metrics) (gradNorm float64, err error) {
 	weight := d.Begin(batch)
 	// Gradients of all micro-batches add up to the gradient of the whole batch's loss.
-	for _, micro := range data.Micro(batch, d.Lengths(), d.MicroBatchSize) {
+	mine := newMetrics(m.Detailed)
+	for micro, idle := range share(d.Group, batch, d.Lengths(), d.MicroBatchSize) {
+		of, scale := mine, 1/weight
+		if idle {
+			of, scale = newMetrics(m.Detailed), 0
+		}
 		tensor.Scoped(func() {
-			d.Of(micro, m).MulScalar(1 / weight).Backward()
+			d.Of(micro, of).MulScalar(scale).Backward()
 			d.Policy.Model.FinishBackward()
 		})
 	}
+	m.addAll(mine.Gather(d.Group))
 	return d.Policy.Update(at.Rate, m.Values()["loss"])
 }
 

@@ -6,9 +6,9 @@ import (
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
 	"github.com/alignment-dev/alignment-operator/runtime/objective"
-	"github.com/alignment-dev/alignment-operator/runtime/rollout"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
 
@@ -29,7 +29,7 @@ type experience struct {
 func (p *PPO) collect(prompts [][]int32, step int) *experience {
 	o := p.Rollout
 	o.Seed = p.Seed + uint64(step)*0x9e3779b97f4a7c15 // another stream each step
-	answers := rollout.Sample(p.Policy.Model, prompts, o)
+	answers := evaluate.Sample(p.Group, p.Policy.Model, prompts, o)
 	x := &experience{sequences: evaluate.Join(prompts, answers), penalty: *p.Settings.MissingEOSPenalty}
 	for _, a := range answers {
 		if len(a.Tokens) > 0 {
@@ -39,25 +39,44 @@ func (p *PPO) collect(prompts [][]int32, step int) *experience {
 	n := len(x.sequences)
 	x.ended, x.scores = make([]bool, n), make([]float64, n)
 	x.logps, x.refLogps, x.values = make([][]float64, n), make([][]float64, n), make([][]float64, n)
-	for _, micro := range evaluate.Chunks(evaluate.Lengths(x.sequences), p.MicroBatchSize) {
-		tensor.Scoped(func() {
-			tensor.NoGrad(func() {
-				batch := data.BatchSequences(data.Pick(x.sequences, micro), o.Pad)
-				score := evaluate.Scores(p.Reward, batch).Float64s()
-				for j, i := range micro {
-					s := x.sequences[i]
-					x.ended[i] = slices.Contains(o.EOS, s.Tokens[len(s.Tokens)-1])
-					if x.scores[i] = score[j]; !x.ended[i] {
-						x.scores[i] -= x.penalty
-					}
-				}
-				deal(x.logps, micro, batch, evaluate.TokenLogps(p.Policy.Model, batch).TokenLogps)
-				deal(x.refLogps, micro, batch, evaluate.TokenLogps(p.Reference, batch).TokenLogps)
-				deal(x.values, micro, batch, evaluate.Values(p.Value.Model, batch))
-			})
-		})
+	for i, s := range x.sequences {
+		x.ended[i] = slices.Contains(o.EOS, s.Tokens[len(s.Tokens)-1])
 	}
+	inChunks(p.Group, evaluate.Lengths(x.sequences), p.MicroBatchSize, func(micro []int, idle bool) {
+		batch := data.BatchSequences(data.Pick(x.sequences, micro), o.Pad)
+		score := evaluate.Scores(p.Reward, batch).Float64s()
+		logps, refLogps := evaluate.TokenLogps(p.Policy.Model, batch).TokenLogps, evaluate.TokenLogps(p.Reference, batch).TokenLogps
+		values := evaluate.Values(p.Value.Model, batch)
+		if idle {
+			return
+		}
+		for j, i := range micro {
+			if x.scores[i] = score[j]; !x.ended[i] {
+				x.scores[i] -= x.penalty
+			}
+		}
+		deal(x.logps, micro, batch, logps)
+		deal(x.refLogps, micro, batch, refLogps)
+		deal(x.values, micro, batch, values)
+	})
+	x.gather(p.Group)
 	return x
+}
+
+// gather fills in what the other ranks have computed of the responses.
+func (x *experience) gather(g *distributed.Group) {
+	if g.World() == 1 {
+		return
+	}
+	x.scores = g.SumOf(x.scores)
+	type numbers struct{ Logps, RefLogps, Values [][]float64 }
+	for _, of := range distributed.Gather(g, numbers{x.logps, x.refLogps, x.values}) {
+		for i := range x.sequences {
+			if len(of.Logps[i]) > 0 {
+				x.logps[i], x.refLogps[i], x.values[i] = of.Logps[i], of.RefLogps[i], of.Values[i]
+			}
+		}
+	}
 }
 
 // estimate computes advantages and returns from per-token rewards.
@@ -130,5 +149,5 @@ func (l *Learner) follow(other *Learner, decay float64) {
 func NewAverage(of *Learner) *Learner {
 	m := of.Model.Clone()
 	params := m.Trainable() // what is frozen in the learner is shared with it
-	return &Learner{Name: "average", Model: m.Freeze(), params: params}
+	return &Learner{Name: "average", Model: m.Freeze(), params: params, Group: of.Group}
 }

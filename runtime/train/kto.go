@@ -2,6 +2,7 @@ package train
 
 import (
 	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/objective"
@@ -15,6 +16,8 @@ type KTO struct {
 	Examples, Held    []data.Unpaired
 	Pad               int32
 	MicroBatchSize    int // of evaluation and of the KL's estimate
+	// Group's ranks divide the work among them; nil: this process does it all.
+	Group *distributed.Group
 
 	kl float64 // the current batch's estimate, in nats per response
 }
@@ -37,16 +40,14 @@ func (k *KTO) estimate(examples []data.Unpaired) float64 {
 		mismatched[i] = data.Unpaired{Prompt: x.Prompt, Response: examples[(i+1)%len(examples)].Response}
 	}
 	var sum float64
-	for _, micro := range evaluate.Chunks(evaluate.Lengths(mismatched), k.MicroBatchSize) {
-		tensor.Scoped(func() {
-			tensor.NoGrad(func() {
-				batch := k.batch(data.Pick(mismatched, micro))
-				ratio := evaluate.TokenLogps(k.Policy, batch).TokenLogps.Sub(evaluate.TokenLogps(k.Reference, batch).TokenLogps) // [n]
-				sum += ratio.Sum().Item()
-			})
-		})
-	}
-	return sum / float64(len(examples))
+	inChunks(k.Group, evaluate.Lengths(mismatched), k.MicroBatchSize, func(micro []int, idle bool) {
+		batch := k.batch(data.Pick(mismatched, micro))
+		ratio := evaluate.TokenLogps(k.Policy, batch).TokenLogps.Sub(evaluate.TokenLogps(k.Reference, batch).TokenLogps) // [n]
+		if !idle {
+			sum += ratio.Sum().Item()
+		}
+	})
+	return k.Group.SumOf([]float64{sum})[0] / float64(len(examples))
 }
 
 // Of implements Loss.
@@ -91,7 +92,7 @@ func (k *KTO) Evaluate() map[string]float64 {
 		return map[string]float64{}
 	}
 	kl := k.estimate(k.Held)
-	return heldOut(evaluate.Lengths(k.Held), k.MicroBatchSize, func(examples []int, m *Metrics) {
+	return heldOut(k.Group, evaluate.Lengths(k.Held), k.MicroBatchSize, func(examples []int, m *Metrics, _ bool) {
 		k.loss(data.Pick(k.Held, examples), kl, m)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/optim"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
@@ -19,6 +20,8 @@ type Learner struct {
 	// Name tells the learners of a run apart in its resume state: policy, value.
 	Name  string
 	Model *model.Model
+	// Group's ranks, each with such a learner, train it together; nil: this process alone.
+	Group *distributed.Group
 
 	params      []model.Parameter // those that change
 	adamw       *optim.AdamW      // nil for an average, which follows another's weights
@@ -34,9 +37,10 @@ func NewLearner(name string, m *model.Model, c runconfig.Training) *Learner {
 	}
 }
 
-// Update clips the gradients, applies them at a learning rate and forgets them. It returns their norm
-// before clipping; when that or the loss is not finite nothing is applied, and the error is ErrDiverged.
+// Update adds up the ranks' gradients, clips them, applies them at a learning rate and forgets them. It returns their
+// norm before clipping; when that or the loss is not finite nothing is applied, and the error is ErrDiverged.
 func (l *Learner) Update(rate, loss float64) (gradNorm float64, err error) {
+	l.reduce()
 	gradNorm = optim.ClipGradNorm(l.params, l.maxGradNorm)
 	if !finite(loss) || !finite(gradNorm) {
 		return gradNorm, fmt.Errorf("%w: %s loss %g, gradient norm %g", ErrDiverged, l.Name, loss, gradNorm)
@@ -44,6 +48,49 @@ func (l *Learner) Update(rate, loss float64) (gradNorm float64, err error) {
 	l.adamw.Step(rate)
 	l.adamw.ZeroGrad()
 	return gradNorm, nil
+}
+
+// bucketElements is how many numbers the ranks add up in one collective: enough to be worth its latency, few enough
+// for a copy of them to be small beside the model.
+const bucketElements = 16 << 20
+
+// reduce adds up the gradients of all ranks, of which every one has a part of the batch's. A rank without a gradient, since
+// it had no example, has zeros.
+func (l *Learner) reduce() {
+	if l.Group.World() == 1 {
+		return
+	}
+	tensor.NoGrad(func() {
+		for from := 0; from < len(l.params); {
+			to, n := from, int64(0)
+			for ; to < len(l.params) && (n == 0 || n+l.params[to].Tensor.NumElements() <= bucketElements); to++ {
+				n += l.params[to].Tensor.NumElements()
+			}
+			tensor.Scoped(func() {
+				var grads []*tensor.Tensor
+				for _, p := range l.params[from:to] {
+					g := p.Tensor.Grad()
+					if g == nil {
+						g = tensor.ZerosLike(p.Tensor)
+						p.Tensor.SetGrad(g)
+					}
+					grads = append(grads, g)
+				}
+				var parts []*tensor.Tensor
+				for _, g := range grads {
+					parts = append(parts, g.Reshape(-1))
+				}
+				bucket := tensor.Cat(0, parts...) // [n]
+				l.Group.Sum(bucket)
+				for at, i := int64(0), 0; i < len(grads); i++ {
+					n := grads[i].NumElements()
+					grads[i].CopyInPlace(bucket.Narrow(0, at, n).Reshape(grads[i].Shape()...))
+					at += n
+				}
+			})
+			from = to
+		}
+	})
 }
 
 // norm is of all weights that change, taken as one vector.

@@ -1,6 +1,9 @@
 package train
 
-import "github.com/alignment-dev/alignment-operator/runtime/tensor"
+import (
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
+	"github.com/alignment-dev/alignment-operator/runtime/tensor"
+)
 
 // Metrics gathers means and totals over the micro-batches of a step or an evaluation.
 type Metrics struct {
@@ -28,6 +31,25 @@ func (m *Metrics) MeanOf(name string, v *tensor.Tensor) {
 
 // Total adds to a count.
 func (m *Metrics) Total(name string, v float64) { m.totals[name] += v }
+
+// Gather adds up what the ranks of g have gathered.
+func (m *Metrics) Gather(g *distributed.Group) *Metrics {
+	type sums struct{ Sums, Weights, Totals map[string]float64 }
+	all := newMetrics(m.Detailed)
+	for _, of := range distributed.Gather(g, sums{m.sums, m.weights, m.totals}) { // the same order on every rank
+		all.addAll(&Metrics{sums: of.Sums, weights: of.Weights, totals: of.Totals})
+	}
+	return all
+}
+
+func (m *Metrics) addAll(of *Metrics) {
+	for name, sum := range of.sums {
+		m.Mean(name, sum, of.weights[name])
+	}
+	for name, v := range of.totals {
+		m.Total(name, v)
+	}
+}
 
 // Values are the means and counts so far.
 func (m *Metrics) Values() map[string]float64 {

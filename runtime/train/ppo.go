@@ -7,6 +7,7 @@ import (
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/objective"
@@ -32,6 +33,8 @@ type PPO struct {
 	Pretraining, HeldPretraining []data.Sequence
 	Rollout                      rollout.Options
 	MicroBatchSize               int
+	// Group's ranks divide the work among them; nil: this process does it all.
+	Group *distributed.Group
 
 	klCoefficient float64
 	ptx           ptxCursor
@@ -113,8 +116,15 @@ func (p *PPO) update(x *experience, minibatch []int, number int, rate float64, m
 	for _, i := range minibatch {
 		tokens += float64(len(x.logps[i]))
 	}
-	var policyLoss, valueLoss, ratioSum, ptxLoss float64
-	for _, micro := range data.Micro(minibatch, evaluate.Lengths(x.sequences), p.MicroBatchSize) {
+	const policySum, valueSum, ratioSum = 0, 1, 2
+	var sums [3]float64
+	var ptxLoss float64
+	mine := newMetrics(m.Detailed)
+	for micro, idle := range share(p.Group, minibatch, evaluate.Lengths(x.sequences), p.MicroBatchSize) {
+		scale := 1 / tokens
+		if idle {
+			scale = 0
+		}
 		tensor.Scoped(func() {
 			batch := data.BatchSequences(data.Pick(x.sequences, micro), p.Rollout.Pad)
 			logps := evaluate.Logps(p.Policy.Model, batch, m.Detailed)
@@ -123,33 +133,38 @@ func (p *PPO) update(x *experience, minibatch []int, number int, rate float64, m
 			old := of(x.logps)
 			policy := objective.PPOPolicy(logps.TokenLogps, old, of(x.advantages), s.ClipRange)
 			loss := policy.Loss.Sum()
-			loss.MulScalar(1 / tokens).Backward()
+			loss.MulScalar(scale).Backward()
 			p.Policy.Model.FinishBackward()
 
 			values := evaluate.Values(p.Value.Model, batch) // [n]
 			value := objective.PPOValue(values, of(x.values), of(x.returns), s.ValueClipRange)
 			vloss := value.Loss.Sum()
-			vloss.MulScalar(1 / tokens).Backward()
+			vloss.MulScalar(scale).Backward()
 			p.Value.Model.FinishBackward()
 
-			n := float64(len(batch.Targets))
-			policyLoss += loss.Item()
-			valueLoss += vloss.Item()
-			ratioSum += policy.Ratio.Detach().Sum().Item()
-			m.MeanOf("policy/clipfrac_avg", policy.ClipFraction)
-			m.MeanOf("val/clipfrac_avg", value.ClipFraction)
-			m.MeanOf("val/ratio", policy.Ratio)
-			m.Mean("policy/approxkl_avg", 0.5*logps.TokenLogps.Detach().Sub(old).Square().Sum().Item(), n)
-			if m.Detailed {
-				m.Mean("policy/entropy_avg", logps.Entropy()*n, n)
+			if idle {
+				return
 			}
-			m.Total("num_tokens", float64(batch.NumTokens))
+			n := float64(len(batch.Targets))
+			sums[policySum] += loss.Item()
+			sums[valueSum] += vloss.Item()
+			sums[ratioSum] += policy.Ratio.Detach().Sum().Item()
+			mine.MeanOf("policy/clipfrac_avg", policy.ClipFraction)
+			mine.MeanOf("val/clipfrac_avg", value.ClipFraction)
+			mine.MeanOf("val/ratio", policy.Ratio)
+			mine.Mean("policy/approxkl_avg", 0.5*logps.TokenLogps.Detach().Sub(old).Square().Sum().Item(), n)
+			if m.Detailed {
+				mine.Mean("policy/entropy_avg", logps.Entropy()*n, n)
+			}
+			mine.Total("num_tokens", float64(batch.NumTokens))
 		})
 	}
+	m.addAll(mine.Gather(p.Group))
 	if s.PTXCoefficient > 0 {
 		ptxLoss = p.mix(number, m)
 	}
-	policyLoss, valueLoss = policyLoss/tokens, valueLoss/tokens
+	all := p.Group.SumOf(sums[:])
+	policyLoss, valueLoss := all[policySum]/tokens, all[valueSum]/tokens
 	m.Mean("loss/policy_avg", policyLoss, 1)
 	m.Mean("loss/value_avg", valueLoss, 1)
 	m.Mean("loss", policyLoss+s.PTXCoefficient*ptxLoss, 1)
@@ -163,7 +178,7 @@ func (p *PPO) update(x *experience, minibatch []int, number int, rate float64, m
 	if p.Average != nil {
 		p.Average.follow(p.Policy, s.EMADecay)
 	}
-	return norm, ratioSum / tokens, nil
+	return norm, all[ratioSum] / tokens, nil
 }
 
 // mix adds the gradient of the pretraining loss, the second term of equation 2: PTXCoefficient times the
@@ -178,16 +193,25 @@ func (p *PPO) mix(number int, m *Metrics) float64 {
 	for i := range all {
 		all[i] = i
 	}
-	for _, micro := range data.Micro(all, evaluate.Lengths(examples), p.MicroBatchSize) {
+	mine := newMetrics(false)
+	for micro, idle := range share(p.Group, all, evaluate.Lengths(examples), p.MicroBatchSize) {
+		scale := p.Settings.PTXCoefficient / tokens
+		if idle {
+			scale = 0
+		}
 		tensor.Scoped(func() {
 			batch := data.BatchSequences(data.Pick(examples, micro), p.Rollout.Pad)
 			loss := objective.SFT(evaluate.TokenLogps(p.Policy.Model, batch).TokenLogps)
-			loss.MulScalar(p.Settings.PTXCoefficient / tokens).Backward()
+			loss.MulScalar(scale).Backward()
 			p.Policy.Model.FinishBackward()
-			sum += loss.Item()
-			m.Total("num_tokens", float64(batch.NumTokens))
+			if !idle {
+				sum += loss.Item()
+				mine.Total("num_tokens", float64(batch.NumTokens))
+			}
 		})
 	}
+	m.addAll(mine.Gather(p.Group))
+	sum = p.Group.SumOf([]float64{sum})[0]
 	m.Mean("loss/ptx_avg", sum, tokens)
 	return sum / tokens
 }
@@ -218,12 +242,12 @@ func (c *ptxCursor) batch(n int) []int {
 func (p *PPO) Evaluate() map[string]float64 {
 	policy := p.Published()
 	values := map[string]float64{}
-	sampler := evaluate.Policy{Policy: policy, Reference: p.Reference, Reward: p.Reward, Rollout: p.Rollout, MicroBatchSize: p.MicroBatchSize}
+	sampler := evaluate.Policy{Policy: policy, Reference: p.Reference, Reward: p.Reward, Rollout: p.Rollout, MicroBatchSize: p.MicroBatchSize, Group: p.Group}
 	if m := evaluate.Mean(sampler.Answer(p.Held)); m.Responses > 0 {
 		values["eval_objective/scores"], values["kl"] = m.Reward, m.KL
 		values["eval_completions/mean_length"], values["eval_completions/clipped_ratio"] = m.Length, m.Clipped
 	}
-	ptx := heldOut(evaluate.Lengths(p.HeldPretraining), p.MicroBatchSize, func(examples []int, m *Metrics) {
+	ptx := heldOut(p.Group, evaluate.Lengths(p.HeldPretraining), p.MicroBatchSize, func(examples []int, m *Metrics, _ bool) {
 		batch := data.BatchSequences(data.Pick(p.HeldPretraining, examples), p.Rollout.Pad)
 		m.Mean("ptx_loss", objective.SFT(evaluate.TokenLogps(policy, batch).TokenLogps).Item(), float64(len(batch.Targets)))
 	})

@@ -5,6 +5,7 @@ import (
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/objective"
@@ -64,6 +65,8 @@ type Preference struct {
 	// reference.
 	Rollout       rollout.Options
 	SamplePrompts int
+	// Group's ranks divide the work among them; nil: this process does it all.
+	Group *distributed.Group
 
 	// reference logps [2*pairs], chosen before rejected, once Precompute ran; else nil.
 	precomputed []float64
@@ -80,17 +83,18 @@ func (d *Preference) Begin(batch []int) float64 { return float64(len(batch)) }
 func (d *Preference) Precompute(progress func(done, of int)) {
 	kept := make([]float64, 2*len(d.Examples))
 	var done int
-	for _, micro := range evaluate.Chunks(d.Lengths(), d.MicroBatchSize) {
-		tensor.Scoped(func() {
-			logps := d.referenceLogps(data.BatchPairs(data.Pick(d.Examples, micro), d.Pad)).Float64s()
-			for j, i := range micro {
-				copy(kept[2*i:2*i+2], logps[2*j:2*j+2])
-			}
-		})
+	inChunks(d.Group, d.Lengths(), d.MicroBatchSize, func(micro []int, idle bool) {
+		logps := d.referenceLogps(data.BatchPairs(data.Pick(d.Examples, micro), d.Pad)).Float64s()
+		if idle {
+			return
+		}
+		for j, i := range micro {
+			copy(kept[2*i:2*i+2], logps[2*j:2*j+2])
+		}
 		done += len(micro)
-		progress(done, len(d.Examples))
-	}
-	d.precomputed = kept
+		progress(min(done*d.Group.World(), len(d.Examples)), len(d.Examples))
+	})
+	d.precomputed = d.Group.SumOf(kept) // each is computed by one rank
 }
 
 // Of implements Loss.
@@ -159,23 +163,24 @@ func (d *Preference) referenceLogps(batch data.Batch) (logps *tensor.Tensor) {
 // between a chosen response's mean log-probability and its length (SimPO, section 4.2): a model that has
 // learnt to prefer length has a large one.
 func (d *Preference) Evaluate() map[string]float64 {
-	var likelihood, length []float64
-	values := heldOut(evaluate.Lengths(d.Held), d.MicroBatchSize, func(examples []int, m *Metrics) {
+	likelihood, length := make([]float64, len(d.Held)), make([]float64, len(d.Held))
+	values := heldOut(d.Group, evaluate.Lengths(d.Held), d.MicroBatchSize, func(examples []int, m *Metrics, idle bool) {
 		batch := data.BatchPairs(data.Pick(d.Held, examples), d.Pad)
 		_, policy := d.loss(batch, d.referenceLogps(batch), m)
 		for i, logp := range policy.Chosen.Float64s() {
-			n := float64(batch.Lengths[2*i])
-			likelihood, length = append(likelihood, logp/n), append(length, n)
+			if n := float64(batch.Lengths[2*i]); !idle {
+				likelihood[examples[i]], length[examples[i]] = logp/n, n
+			}
 		}
 	})
-	if r, ok := spearman(likelihood, length); ok {
+	if r, ok := spearman(d.Group.SumOf(likelihood), d.Group.SumOf(length)); ok {
 		values["eval_logps/length_correlation"] = r
 	}
 	var prompts [][]int32
 	for _, p := range d.Held[:min(d.SamplePrompts, len(d.Held))] {
 		prompts = append(prompts, p.Prompt)
 	}
-	sampler := evaluate.Policy{Policy: d.Policy, Reference: d.Reference, Rollout: d.Rollout, MicroBatchSize: d.MicroBatchSize}
+	sampler := evaluate.Policy{Policy: d.Policy, Reference: d.Reference, Rollout: d.Rollout, MicroBatchSize: d.MicroBatchSize, Group: d.Group}
 	if m := evaluate.Mean(sampler.Answer(prompts)); m.Responses > 0 {
 		values["eval_completions/mean_length"] = m.Length
 		if d.Reference != nil {

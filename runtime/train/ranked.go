@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/objective"
@@ -18,6 +19,8 @@ type RRHF struct {
 	Examples, Held []data.Group
 	Pad            int32
 	MicroBatchSize int // of evaluation
+	// Group's ranks divide the work among them; nil: this process does it all.
+	Group *distributed.Group
 }
 
 // Lengths implements Loss.
@@ -44,7 +47,7 @@ func (r *RRHF) loss(groups []data.Group, m *Metrics) *tensor.Tensor {
 
 // Evaluate implements Loss.
 func (r *RRHF) Evaluate() map[string]float64 {
-	return heldOut(evaluate.Lengths(r.Held), r.MicroBatchSize, func(examples []int, m *Metrics) {
+	return heldOut(r.Group, evaluate.Lengths(r.Held), r.MicroBatchSize, func(examples []int, m *Metrics, _ bool) {
 		r.loss(data.Pick(r.Held, examples), m)
 	})
 }
@@ -57,6 +60,8 @@ type RewardModel struct {
 	Examples, Held []data.Group
 	Pad            int32
 	MicroBatchSize int // of evaluation
+	// Group's ranks divide the work among them; nil: this process does it all.
+	Group *distributed.Group
 }
 
 // Lengths implements Loss.
@@ -85,9 +90,13 @@ const calibrationBins = 5
 // eval_calibration/0.8-0.9 is how often it is, where that probability is between 0.8 and 0.9;
 // eval_calibration_error is the expected calibration error over all bins.
 func (r *RewardModel) Evaluate() map[string]float64 {
-	var right, claimed, count [calibrationBins]float64
-	values := heldOut(evaluate.Lengths(r.Held), r.MicroBatchSize, func(examples []int, m *Metrics) {
+	var bins [3 * calibrationBins]float64
+	values := heldOut(r.Group, evaluate.Lengths(r.Held), r.MicroBatchSize, func(examples []int, m *Metrics, idle bool) {
 		ranked, _ := r.loss(data.Pick(r.Held, examples), m)
+		if idle {
+			return
+		}
+		right, claimed, count := bins[:calibrationBins], bins[calibrationBins:2*calibrationBins], bins[2*calibrationBins:]
 		worse := ranked.Worse.Float64s()
 		for i, better := range ranked.Better.Float64s() {
 			margin := better - worse[i]
@@ -100,6 +109,8 @@ func (r *RewardModel) Evaluate() map[string]float64 {
 			}
 		}
 	})
+	sums := r.Group.SumOf(bins[:])
+	right, claimed, count := sums[:calibrationBins], sums[calibrationBins:2*calibrationBins], sums[2*calibrationBins:]
 	var total, off float64
 	for bin, n := range count {
 		if n == 0 {
@@ -121,14 +132,13 @@ func (r *RewardModel) Evaluate() map[string]float64 {
 func (r *RewardModel) Normalise(demonstrations []data.Group) (shift float64) {
 	r.Policy.SetRewardShift(0)
 	m := newMetrics(false)
-	for _, micro := range evaluate.Chunks(evaluate.Lengths(demonstrations), r.MicroBatchSize) {
-		tensor.Scoped(func() {
-			tensor.NoGrad(func() {
-				m.MeanOf("score", evaluate.Scores(r.Policy, data.BatchGroups(data.Pick(demonstrations, micro), r.Pad)))
-			})
-		})
-	}
-	shift = -m.Values()["score"]
+	inChunks(r.Group, evaluate.Lengths(demonstrations), r.MicroBatchSize, func(micro []int, idle bool) {
+		scores := evaluate.Scores(r.Policy, data.BatchGroups(data.Pick(demonstrations, micro), r.Pad))
+		if !idle {
+			m.MeanOf("score", scores)
+		}
+	})
+	shift = -m.Gather(r.Group).Values()["score"]
 	r.Policy.SetRewardShift(shift)
 	return shift
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/objective"
@@ -14,6 +15,8 @@ type SFT struct {
 	Examples, Held []data.Sequence
 	Pad            int32
 	MicroBatchSize int // of evaluation
+	// Group's ranks divide the work among them; nil: this process does it all.
+	Group *distributed.Group
 }
 
 // Lengths implements Loss.
@@ -57,7 +60,7 @@ func (s *SFT) loss(from []data.Sequence, examples []int, m *Metrics) *tensor.Ten
 
 // Evaluate implements Loss.
 func (s *SFT) Evaluate() map[string]float64 {
-	return heldOut(evaluate.Lengths(s.Held), s.MicroBatchSize, func(examples []int, m *Metrics) {
+	return heldOut(s.Group, evaluate.Lengths(s.Held), s.MicroBatchSize, func(examples []int, m *Metrics, _ bool) {
 		s.loss(s.Held, examples, m)
 	})
 }

@@ -32,6 +32,10 @@ type trainerState struct {
 }
 
 func (t *Trainer) save() error {
+	defer t.Group.Any(false) // the others wait: no rank ends before the state is whole
+	if !t.Group.First() {
+		return nil
+	}
 	err := checkpoint.SaveState(t.Dir, t.run.Step, t.Config.Checkpoint.KeepLast, func(dir string) error {
 		for _, l := range t.Method.Learners() {
 			if err := checkpoint.WriteSafetensors(filepath.Join(dir, l.weightsFile()), Weights(l.params), nil); err != nil {

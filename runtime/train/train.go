@@ -9,6 +9,7 @@ import (
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/optim"
 )
@@ -57,6 +58,8 @@ type Trainer struct {
 	Rewind func(step int) error
 	// Progress is told where the run is.
 	Progress func(runconfig.Progress)
+	// Group's ranks run the method together, and rank 0 saves; nil: this process alone.
+	Group *distributed.Group
 	// Now is the clock, for tokens/s and the ETA only.
 	Now func() time.Time
 
@@ -137,7 +140,7 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 	}
 	epoch, plan := -1, [][]int(nil)
 	for t.run.Step < total {
-		if ctx.Err() != nil {
+		if t.Group.Any(ctx.Err() != nil) { // all leave at the same step
 			return t.run, t.seen.all(), t.interrupt()
 		}
 		started := t.Now()
