@@ -131,11 +131,11 @@ func (s *Safetensors) Names() []string { return slices.Sorted(maps.Keys(s.tensor
 // Has says whether there is a tensor of the name.
 func (s *Safetensors) Has(name string) bool { _, ok := s.tensors[name]; return ok }
 
-// Read reads one tensor into memory of its own. A missing one is an ErrFormat.
+// Read reads one tensor into memory of its own. A missing one is a MissingError.
 func (s *Safetensors) Read(name string) (Tensor, error) {
 	t, ok := s.tensors[name]
 	if !ok {
-		return Tensor{}, fmt.Errorf("%w: %s has no tensor %q", ErrFormat, s.path, name)
+		return Tensor{}, &MissingError{Path: s.path, Name: name, Nearest: nearest(name, s.Names())}
 	}
 	data := make([]byte, t.Offsets[1]-t.Offsets[0])
 	if n, err := s.file.ReadAt(data, s.base+t.Offsets[0]); n < len(data) {

@@ -279,3 +279,28 @@ func TestOpenWeights(t *testing.T) {
 		}
 	}
 }
+
+func TestAMissingTensorNamesTheNearest(t *testing.T) {
+	dir := t.TempDir()
+	var tensors []Tensor
+	for _, name := range []string{"transformer.h.0.attn.c_attn.weight", "transformer.h.0.attn.c_proj.weight", "transformer.wte.weight", "lm_head.weight"} {
+		tensors = append(tensors, Tensor{Name: name, DType: "F32", Shape: []int64{1}, Data: make([]byte, 4)})
+	}
+	if err := WriteSafetensors(filepath.Join(dir, WeightsFile), tensors, nil); err != nil {
+		t.Fatal(err)
+	}
+	w, err := OpenWeights(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	_, err = w.Read("transformer.h.0.attn.c_attn.bias")
+	var missing *MissingError
+	if !errors.As(err, &missing) || !errors.Is(err, ErrFormat) || !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("got %v", err)
+	}
+	want := []string{"transformer.h.0.attn.c_attn.weight", "transformer.h.0.attn.c_proj.weight", "transformer.wte.weight"}
+	if missing.Name != "transformer.h.0.attn.c_attn.bias" || !slices.Equal(missing.Nearest, want) {
+		t.Errorf("got %+v, want nearest %q", missing, want)
+	}
+}

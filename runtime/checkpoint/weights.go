@@ -89,13 +89,57 @@ func (w *Weights) Names() []string { return slices.Sorted(maps.Keys(w.by)) }
 // Has says whether there is a tensor of the name.
 func (w *Weights) Has(name string) bool { return w.by[name] != nil }
 
-// Read reads one tensor into memory of its own. A missing one is an ErrFormat.
+// Read reads one tensor into memory of its own. A missing one is a MissingError.
 func (w *Weights) Read(name string) (Tensor, error) {
 	s := w.by[name]
 	if s == nil {
-		return Tensor{}, fmt.Errorf("%w: %s has no tensor %q", ErrFormat, w.dir, name)
+		return Tensor{}, &MissingError{Path: w.dir, Name: name, Nearest: nearest(name, w.Names())}
 	}
 	return s.Read(name)
+}
+
+// MissingError is a tensor that a file or folder lacks: an ErrFormat and an fs.ErrNotExist.
+type MissingError struct {
+	Path, Name string
+	// Nearest are names that it has, the most similar first.
+	Nearest []string
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s has no tensor %q; the nearest of its names are %q", e.Path, e.Name, e.Nearest)
+}
+
+// Is says what kind of error it is.
+func (e *MissingError) Is(target error) bool { return target == ErrFormat || target == fs.ErrNotExist }
+
+// nearest are the three names with the fewest edits (Levenshtein) from name.
+func nearest(name string, names []string) []string {
+	edits := make(map[string]int, len(names))
+	for _, n := range names {
+		edits[n] = distance(name, n)
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return edits[a] - edits[b] })
+	return names[:min(3, len(names))]
+}
+
+func distance(a, b string) int {
+	row := make([]int, len(b)+1) // from a's first i bytes to each beginning of b
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0]++
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // Close closes the files.

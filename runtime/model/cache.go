@@ -1,6 +1,10 @@
 package model
 
-import "github.com/alignment-dev/alignment-operator/runtime/tensor"
+import (
+	"slices"
+
+	"github.com/alignment-dev/alignment-operator/runtime/tensor"
+)
 
 // Cache holds the keys and values of the tokens that a generation has seen, so that each further
 // token costs one row. Its slots are the columns of all rows alike; which slots a row attends to is
@@ -9,11 +13,12 @@ type Cache struct {
 	model        *Model
 	keys, values []*tensor.Tensor // a layer: [rows, kvHeads, slots, headDim]
 	used         int64            // slots
+	positions    [][]int64        // of each row's used slots
 }
 
 // NewCache has room for slots tokens in each of rows rows. It lives in the innermost scope.
 func (m *Model) NewCache(rows, slots int) *Cache {
-	c := &Cache{model: m}
+	c := &Cache{model: m, positions: make([][]int64, rows)}
 	for range m.layers {
 		for _, to := range []*[]*tensor.Tensor{&c.keys, &c.values} {
 			*to = append(*to, tensor.Zeros(m.dtype, int64(rows), int64(m.config.NumKeyValueHeads), int64(slots), int64(m.config.HeadDim)).ToDevice(m.device))
@@ -36,10 +41,32 @@ func (c *Cache) Step(count int, tokens, positions []int64, attends []bool) *tens
 	tensor.Scoped(func() {
 		p := &pass{model: m, rows: rows, seqLen: n, cache: c}
 		p.rope = m.rotation(positions)
-		p.mask = m.expandMask(tensor.FromBool(attends, rows, n, c.used+n).ToDevice(m.device))
-		out = p.run(p.embed(tokens)).Keep()
+		for r := range c.positions {
+			c.positions[r] = append(c.positions[r], positions[r*count:(r+1)*count]...)
+		}
+		p.masks = m.masks(func(window int) *tensor.Tensor {
+			return tensor.FromBool(c.within(window, positions, attends), rows, n, c.used+n).ToDevice(m.device)
+		})
+		out = p.run(p.embed(tokens, positions)).Keep()
 	})
 	c.used += n
+	return out
+}
+
+// within is attends, less the slots whose position is as far as window before the token's; 0 is no window.
+func (c *Cache) within(window int, positions []int64, attends []bool) []bool {
+	if window == 0 {
+		return attends
+	}
+	out := slices.Clone(attends)
+	count, slots := len(positions)/len(c.positions), len(attends)/len(positions)
+	for q, at := range positions {
+		for k, of := range c.positions[q/count] {
+			if at-of >= int64(window) {
+				out[q*slots+k] = false
+			}
+		}
+	}
 	return out
 }
 
@@ -52,6 +79,9 @@ func (m *Model) Logits(hidden *tensor.Tensor, rows []int64) *tensor.Tensor {
 func (c *Cache) Select(rows []int64) *Cache {
 	out := &Cache{model: c.model, used: c.used}
 	index := tensor.FromInt64(rows, int64(len(rows))).ToDevice(c.model.device)
+	for _, row := range rows {
+		out.positions = append(out.positions, slices.Clone(c.positions[row]))
+	}
 	for i := range c.keys {
 		out.keys = append(out.keys, c.keys[i].IndexSelect(0, index))
 		out.values = append(out.values, c.values[i].IndexSelect(0, index))

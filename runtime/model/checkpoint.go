@@ -39,7 +39,7 @@ func (m *Model) FinishBackward() {
 
 // firstTrained is the first layer whose gradients are needed; len(m.layers) when none's are.
 func (m *Model) firstTrained() int {
-	if m.embedding.NeedsGrad() {
+	if m.embedding.NeedsGrad() || m.positions != nil && m.positions.NeedsGrad() {
 		return 0
 	}
 	for i := range m.layers {
@@ -65,7 +65,7 @@ func (p *pass) checkpointed(in Input, x *tensor.Tensor, first int) *tensor.Tenso
 			tensor.Scoped(func() { f.top = p.layer(i, f.top).Keep() }) // [tokens, hidden]
 		}
 	})
-	out := m.rmsNorm(f.top.RequiresGrad(true), m.norm) // [tokens, hidden]
+	out := m.normalise(f.top.RequiresGrad(true), m.norm) // [tokens, hidden]
 	for _, x := range f.inputs {
 		x.Keep() // in Hidden's caller's scope
 	}

@@ -44,6 +44,10 @@ func TestParseConfigAndBack(t *testing.T) {
 		NumHiddenLayers: 2, NumAttentionHeads: 4, NumKeyValueHeads: 2, HeadDim: 8, RMSNormEps: 1e-5, RopeTheta: 500000,
 		MaxPositionEmbeddings: 512, TieWordEmbeddings: true, HiddenAct: "silu", InitializerRange: 0.02,
 		BOSTokenID: &bos, EOSTokenID: model.TokenIDs{2, 3},
+		Other: map[string]json.RawMessage{
+			"rope_scaling": json.RawMessage("null"), "torch_dtype": json.RawMessage(`"bfloat16"`), "use_cache": json.RawMessage("true"),
+			"pretraining_tp": json.RawMessage("1"),
+		},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -76,11 +80,8 @@ func TestParseConfigNamesFileAndField(t *testing.T) {
 		"rope_theta":              -1,
 		"rope_scaling":            map[string]any{"rope_type": "llama3", "factor": 8},
 		"rope_parameters":         map[string]any{"rope_type": "yarn"},
-		"hidden_act":              "gelu",
-		"mlp_bias":                true,
-		"attention_dropout":       0.1,
+		"hidden_act":              "mish",
 		"quantization_config":     map[string]any{"bits": 4},
-		"sliding_window":          4096,
 		"eos_token_id":            "two",
 		"max_position_embeddings": 0,
 	} {

@@ -1,13 +1,14 @@
-// Package model is the policy: a decoder of the Llama architecture (RMSNorm, rotary positions,
-// grouped-query attention, SwiGLU, tied or untied head) on runtime/tensor.
+// Package model is the policy: a decoder of one of six families on runtime/tensor. What a family is, its
+// names and the blocks it is made of, is in its file: llama.go, mistral.go, qwen2.go, qwen3.go, gpt2.go,
+// neox.go. forward.go has the blocks, which they share.
 //
-// Its parameters have the names, shapes and layout of Hugging Face's LlamaForCausalLM, so that a
+// Parameters have the names, shapes and layout of transformers' class, so that a
 // folder that transformers published loads here and the other way round. A forward takes tokens,
 // positions and who attends to whom (Input), not just a padded rectangle: packed examples and
 // prompts that several responses share are rows like any other.
 //
 // With a scalar head in place of the vocabulary's (WithScore) it is a reward or value model, to
-// transformers a LlamaForSequenceClassification with one label. CheckpointActivations trades a further
+// transformers a ...ForSequenceClassification with one label. CheckpointActivations trades a further
 // forward for most of a training step's memory.
 //
 // WithLoRA trains low-rank adapters in place of the weights, under PEFT's names; the frozen weights are shared with the

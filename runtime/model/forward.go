@@ -1,7 +1,9 @@
 package model
 
 import (
+	"fmt"
 	"math"
+	"slices"
 
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
@@ -21,7 +23,7 @@ func (m *Model) Hidden(in Input) *tensor.Tensor {
 	var out *tensor.Tensor
 	tensor.Scoped(func() {
 		p := m.newPass(in)
-		x := p.embed(in.Tokens) // [tokens, hidden]
+		x := p.embed(in.Tokens, in.Positions) // [tokens, hidden]
 		if first := m.firstTrained(); m.checkpoint && tensor.GradEnabled() && first < len(m.layers) {
 			out = p.checkpointed(in, x, first).Keep()
 		} else {
@@ -35,24 +37,32 @@ func (m *Model) Hidden(in Input) *tensor.Tensor {
 type pass struct {
 	model        *Model
 	rows, seqLen int64
-	rope         *tensor.Tensor // complex [tokens, 1, headDim/2]
-	mask         *tensor.Tensor // added to the scores: [rows*kvHeads, group*seqLen, keys]
-	cache        *Cache         // nil in training
-	dropoutKeys  *tensor.Tensor // of the adapters' inputs, int64 [tokens, 1]; nil when nothing is dropped
+	rope         *tensor.Tensor         // complex [tokens, 1, rotaryDims/2]; nil without rotary positions
+	masks        map[int]*tensor.Tensor // of each window, added to the scores: [rows*kvHeads, group*seqLen, keys]
+	cache        *Cache                 // nil in training
+	dropoutKeys  *tensor.Tensor         // of the adapters' inputs, int64 [tokens, 1]; nil when nothing is dropped
 }
 
 // newPass is Hidden's.
 func (m *Model) newPass(in Input) *pass {
 	return &pass{
-		model: m, rows: int64(in.Rows), seqLen: int64(in.SeqLen), rope: m.rotation(in.Positions), mask: m.mask(in),
+		model: m, rows: int64(in.Rows), seqLen: int64(in.SeqLen), rope: m.rotation(in.Positions),
+		masks:       m.masks(func(window int) *tensor.Tensor { return m.attends(in, window) }),
 		dropoutKeys: m.keysOfDropout(in),
 	}
 }
 
 // embed starts a forward: [tokens, hidden].
-func (p *pass) embed(tokens []int64) *tensor.Tensor {
+func (p *pass) embed(tokens, positions []int64) *tensor.Tensor {
 	m := p.model
-	return tensor.Embedding(m.embedding, tensor.FromInt64(tokens, p.rows*p.seqLen).ToDevice(m.device))
+	x := tensor.Embedding(m.embedding, tensor.FromInt64(tokens, p.rows*p.seqLen).ToDevice(m.device))
+	if m.positions == nil {
+		return x
+	}
+	if last := slices.Max(positions); last >= int64(m.config.MaxPositionEmbeddings) {
+		panic(&tensor.Error{Op: "model.Hidden", Message: fmt.Sprintf("position %d, and %s is %d", last, m.config.nameOf(&m.config.MaxPositionEmbeddings), m.config.MaxPositionEmbeddings)})
+	}
+	return x.Add(tensor.Embedding(m.positions, tensor.FromInt64(positions, p.rows*p.seqLen).ToDevice(m.device)))
 }
 
 // run is the layers and the final norm.
@@ -61,7 +71,7 @@ func (p *pass) run(x *tensor.Tensor) *tensor.Tensor {
 	for i := range m.layers {
 		tensor.Scoped(func() { x = p.layer(i, x).Keep() })
 	}
-	return m.rmsNorm(x, m.norm) // [tokens, hidden]
+	return m.normalise(x, m.norm) // [tokens, hidden]
 }
 
 // layer is block i, of [tokens, hidden]. Its weights are handed to it here, for the time of the call.
@@ -71,10 +81,23 @@ func (p *pass) layer(i int, x *tensor.Tensor) *tensor.Tensor {
 
 func (p *pass) block(i int, l *layer, x *tensor.Tensor) *tensor.Tensor {
 	m := p.model
-	x = p.attention(i, l, m.rmsNorm(x, l.inputNorm), x)                    // [tokens, hidden]
-	h := m.rmsNorm(x, l.postNorm)                                          // [tokens, hidden]
-	inner := p.project(nil, h, l.gate).Silu().Mul(p.project(nil, h, l.up)) // [tokens, inner]
-	return p.project(x, inner, l.down)                                     // [tokens, hidden]
+	attended := p.attention(i, l, m.normalise(x, l.attentionNorm), x) // [tokens, hidden]
+	if !m.config.ParallelResidual {
+		x = attended
+	}
+	return p.mlp(l, m.normalise(x, l.mlpNorm), attended)
+}
+
+// mlp returns residual + the MLP of h, [tokens, hidden].
+func (p *pass) mlp(l *layer, h, residual *tensor.Tensor) *tensor.Tensor {
+	activate := p.model.config.activation()
+	var inner *tensor.Tensor // [tokens, inner]
+	if l.gate.weight == nil {
+		inner = activate(p.project(nil, h, l.up))
+	} else {
+		inner = activate(p.project(nil, h, l.gate)).Mul(p.project(nil, h, l.up))
+	}
+	return p.project(residual, inner, l.down)
 }
 
 // attention returns residual + attention of h, [tokens, hidden]. Queries that share a key head
@@ -83,9 +106,7 @@ func (p *pass) attention(i int, l *layer, h, residual *tensor.Tensor) *tensor.Te
 	c := &p.model.config
 	heads, kvHeads, headDim := int64(c.NumAttentionHeads), int64(c.NumKeyValueHeads), int64(c.HeadDim)
 	group := heads / kvHeads
-	q := p.rotate(p.project(nil, h, l.q.interleaved(headDim)), heads)   // [tokens, heads*headDim]
-	k := p.rotate(p.project(nil, h, l.k.interleaved(headDim)), kvHeads) // [tokens, kvHeads*headDim]
-	v := p.project(nil, h, l.v)                                         // [tokens, kvHeads*headDim]
+	q, k, v := p.queriesKeysValues(l, h)
 
 	q = q.Reshape(p.rows, p.seqLen, kvHeads, group, headDim).Permute(0, 2, 3, 1, 4) // [rows, kvHeads, group, seqLen, headDim]
 	q = q.Reshape(p.rows*kvHeads, group*p.seqLen, headDim)
@@ -98,11 +119,50 @@ func (p *pass) attention(i int, l *layer, h, residual *tensor.Tensor) *tensor.Te
 	k = k.Reshape(p.rows*kvHeads, keys, headDim)
 	v = v.Reshape(p.rows*kvHeads, keys, headDim)
 
-	scale := 1 / math.Sqrt(float64(headDim))
-	scores := tensor.Call("aten::baddbmm", 1, p.mask, q, k.Transpose(1, 2), 1, scale)[0] // [rows*kvHeads, group*seqLen, keys]
-	mixed := scores.Softmax(-1).BMM(v)                                                   // [rows*kvHeads, group*seqLen, headDim]
+	scores := tensor.Call("aten::baddbmm", 1, p.masks[c.window(i)], q, k.Transpose(1, 2), 1, c.attentionScale(i))[0] // [rows*kvHeads, group*seqLen, keys]
+	mixed := scores.Softmax(-1).BMM(v)                                                                               // [rows*kvHeads, group*seqLen, headDim]
 	mixed = mixed.Reshape(p.rows, kvHeads, group, p.seqLen, headDim).Permute(0, 3, 1, 2, 4)
 	return p.project(residual, mixed.Reshape(p.rows*p.seqLen, heads*headDim), l.o) // [tokens, hidden]
+}
+
+// attentionScale is what the products of queries and keys are multiplied with.
+func (c *Config) attentionScale(layer int) float64 {
+	scale := 1.0
+	if !c.UnscaledAttention {
+		scale = 1 / math.Sqrt(float64(c.HeadDim))
+	}
+	if c.ScaleByLayer {
+		scale /= float64(layer + 1)
+	}
+	return scale
+}
+
+// queriesKeysValues are h's, turned by their positions: [tokens, heads*headDim], keys and values of kvHeads.
+func (p *pass) queriesKeysValues(l *layer, h *tensor.Tensor) (q, k, v *tensor.Tensor) {
+	c := &p.model.config
+	heads, kvHeads, headDim := int64(c.NumAttentionHeads), int64(c.NumKeyValueHeads), int64(c.HeadDim)
+	if l.qkv.weight == nil {
+		q = p.rotate(p.normHeads(p.project(nil, h, l.q.interleaved(headDim)), l.qNorm), heads)
+		k = p.rotate(p.normHeads(p.project(nil, h, l.k.interleaved(headDim)), l.kNorm), kvHeads)
+		return q, k, p.project(nil, h, l.v)
+	}
+	all := p.project(nil, h, l.qkv)
+	part := func(i int64) *tensor.Tensor { // [tokens, heads, headDim]
+		if l.byHead {
+			return all.Reshape(p.rows*p.seqLen, heads, 3, headDim).Select(2, i)
+		}
+		return all.Reshape(p.rows*p.seqLen, 3, heads, headDim).Select(1, i)
+	}
+	return p.rotatePart(part(0)), p.rotatePart(part(1)), part(2)
+}
+
+// normHeads is Qwen3's norm of each query or key, whose dimensions are interleaved: [tokens, heads, headDim].
+func (p *pass) normHeads(x, weight *tensor.Tensor) *tensor.Tensor {
+	if weight == nil {
+		return x
+	}
+	headDim := int64(p.model.config.HeadDim)
+	return p.model.rmsNorm(x.Reshape(p.rows*p.seqLen, -1, headDim), interleave(weight, headDim))
 }
 
 // project is to + x weight^T + bias, with what w's adapter adds: every matrix product with a block's weights. to may be nil.
@@ -117,13 +177,21 @@ func (p *pass) project(to, x *tensor.Tensor, w projection) *tensor.Tensor {
 func product(to, x *tensor.Tensor, w projection) *tensor.Tensor {
 	switch {
 	case to == nil && w.bias == nil:
-		return tensor.Linear(x, w.weight)
+		return tensor.Linear(x, w.matrix())
 	case to == nil:
-		return addLinear(w.bias, x, w.weight)
+		return addLinear(w.bias, x, w.matrix())
 	case w.bias == nil:
-		return addLinear(to, x, w.weight)
+		return addLinear(to, x, w.matrix())
 	}
-	return addLinear(to, x, w.weight).Add(w.bias)
+	return addLinear(to, x, w.matrix()).Add(w.bias)
+}
+
+// normalise applies a norm to [tokens, hidden].
+func (m *Model) normalise(x *tensor.Tensor, n norm) *tensor.Tensor {
+	if n.bias == nil {
+		return m.rmsNorm(x, n.weight)
+	}
+	return tensor.Call("aten::layer_norm", 1, x, []int64{int64(m.config.HiddenSize)}, n.weight, n.bias, m.config.RMSNormEps)[0]
 }
 
 // rmsNorm is x / rms(x) * weight over the last dimension, in float32 or wider.
@@ -134,29 +202,12 @@ func (m *Model) rmsNorm(x, weight *tensor.Tensor) *tensor.Tensor {
 	}
 	// A norm instead of the mean of squares saves two passes over x in the backward.
 	norm := tensor.Call("aten::linalg_vector_norm", 1, wide, 2.0, []int64{-1}, true, nil)[0] // [tokens, 1]
-	scale := norm.Square().MulScalar(1 / float64(m.config.HiddenSize)).AddScalar(m.config.RMSNormEps).Rsqrt()
+	scale := norm.Square().MulScalar(1 / float64(weight.NumElements())).AddScalar(m.config.RMSNormEps).Rsqrt()
 	return wide.Mul(scale).To(m.dtype).Mul(weight) // [tokens, hidden]
 }
 
 // narrow says that activations are narrower than float32.
 func (m *Model) narrow() bool { return m.dtype != tensor.Float32 && m.dtype != tensor.Float64 }
-
-// rotation holds cos + i sin of every token's angles: complex [tokens, 1, headDim/2]. The angles are
-// float32 in every precision, as transformers has them.
-func (m *Model) rotation(positions []int64) *tensor.Tensor {
-	half := m.config.HeadDim / 2
-	exponents := make([]float32, half)
-	for i := range exponents {
-		exponents[i] = float32(2*i) / float32(m.config.HeadDim)
-	}
-	frequencies := tensor.Call("aten::pow.Scalar", 1, m.config.RopeTheta, tensor.FromFloat32(exponents, int64(half)))[0].Reciprocal()
-	angles := tensor.FromInt64(positions, int64(len(positions)), 1, 1).To(tensor.Float32).Mul(frequencies) // [tokens, 1, headDim/2]
-	cos, sin := angles.Cos(), angles.Sin()
-	if m.dtype == tensor.Float64 {
-		cos, sin = cos.To(tensor.Float64), sin.To(tensor.Float64)
-	}
-	return tensor.Call("aten::complex", 1, cos, sin)[0].ToDevice(m.device)
-}
 
 // rotate applies the rotary positions to [tokens, heads*headDim] whose dimensions are interleaved
 // (see interleaved): each pair is a complex number, so this is one product.
@@ -169,6 +220,24 @@ func (p *pass) rotate(x *tensor.Tensor, heads int64) *tensor.Tensor {
 	}
 	turned := tensor.Call("aten::view_as_complex", 1, x)[0].Mul(p.rope) // complex [tokens, heads, headDim/2]
 	return tensor.Call("aten::view_as_real", 1, turned)[0].To(m.dtype).Reshape(tokens, heads*2*half)
+}
+
+// rotatePart turns the first dimensions of [tokens, heads, headDim], which stand as they are stored.
+func (p *pass) rotatePart(x *tensor.Tensor) *tensor.Tensor {
+	m := p.model
+	if p.rope == nil {
+		return x
+	}
+	headDim, dims := int64(m.config.HeadDim), int64(m.config.rotaryDims())
+	tokens, heads := x.Dim(0), x.Dim(1)
+	turned := x.Narrow(2, 0, dims)
+	if m.narrow() {
+		turned = turned.To(tensor.Float32)
+	}
+	turned = turned.Reshape(tokens, heads, 2, dims/2).Transpose(2, 3).Contiguous()             // [tokens, heads, dims/2, 2]
+	turned = tensor.Call("aten::view_as_complex", 1, turned)[0].Mul(p.rope)                    // complex [tokens, heads, dims/2]
+	turned = tensor.Call("aten::view_as_real", 1, turned)[0].To(m.dtype).Transpose(2, 3)       // [tokens, heads, 2, dims/2]
+	return tensor.Cat(2, turned.Reshape(tokens, heads, dims), x.Narrow(2, dims, headDim-dims)) // [tokens, heads, headDim]
 }
 
 // interleaved reorders the rows of a query or key projection from Hugging Face's layout, where
@@ -196,9 +265,19 @@ func addLinear(to, x, w *tensor.Tensor) *tensor.Tensor {
 	return tensor.Call("aten::addmm", 1, to, x, w.Transpose(0, 1), 1, 1)[0]
 }
 
-// mask is 0 where a token attends and -inf where it doesn't: [rows*kvHeads, group*seqLen, seqLen],
-// one copy a head, as the product that adds it needs it.
-func (m *Model) mask(in Input) *tensor.Tensor {
+// masks are those of the windows that layers have.
+func (m *Model) masks(attends func(window int) *tensor.Tensor) map[int]*tensor.Tensor {
+	out := map[int]*tensor.Tensor{}
+	for i := range m.layers {
+		if w := m.config.window(i); out[w] == nil {
+			out[w] = m.expandMask(attends(w))
+		}
+	}
+	return out
+}
+
+// attends says who attends to whom within a window, 0 for none, [rows, seqLen, seqLen].
+func (m *Model) attends(in Input, window int) *tensor.Tensor {
 	rows, seqLen := int64(in.Rows), int64(in.SeqLen)
 	segments := make([]int64, len(in.Segments))
 	for i, s := range in.Segments {
@@ -211,10 +290,16 @@ func (m *Model) mask(in Input) *tensor.Tensor {
 	query := key.Reshape(rows, seqLen, 1)
 	prefix := tensor.FromInt64(in.Prefixes, rows, seqLen, 1).ToDevice(m.device)
 	attends := query.Eq(key).LogicalOr(prefix.Eq(key)).Tril(0) // [rows, seqLen, seqLen]
-	return m.expandMask(attends)
+	if window > 0 {
+		positions := tensor.FromInt64(in.Positions, rows, 1, seqLen).ToDevice(m.device)
+		distance := positions.Reshape(rows, seqLen, 1).Sub(positions) // [rows, seqLen, seqLen]
+		attends = attends.LogicalAnd(distance.LtScalar(float64(window)))
+	}
+	return attends
 }
 
-// expandMask makes the additive mask of every head from attends [rows, queries, keys].
+// expandMask is 0 where a token attends and -inf where it doesn't: [rows*kvHeads, group*queries, keys], one copy a head,
+// as the product that adds it needs it. attends is [rows, queries, keys].
 func (m *Model) expandMask(attends *tensor.Tensor) *tensor.Tensor {
 	rows, queries, keys := attends.Dim(0), attends.Dim(1), attends.Dim(2)
 	zeros := tensor.Zeros(m.dtype, rows, 1, queries, keys).ToDevice(m.device)

@@ -40,7 +40,7 @@ func (l LoRA) Scale() float64 {
 var ErrLoRA = errors.New("invalid LoRA")
 
 // LoRADefaults are the modules that PEFT adapts in a family when none are named.
-func (c Config) LoRADefaults() []string { return []string{"q_proj", "v_proj"} }
+func (c Config) LoRADefaults() []string { return c.family().adapted }
 
 // LoRAModules are the modules that targets, as LoRA has them, stand for, by their full names. One that stands for
 // none is an ErrLoRA that says which there are.
@@ -65,8 +65,9 @@ func (c Config) LoRAModules(targets []string) ([]string, error) {
 
 // linearModules are the full names of all linear modules of the blocks.
 func (c Config) linearModules() (names []string) {
+	blocks, _, _ := strings.Cut(c.family().base+c.family().block, "%d")
 	for _, s := range c.specs() {
-		if name, ok := strings.CutSuffix(s.name, ".weight"); ok && len(s.shape) == 2 && strings.HasPrefix(name, "model.layers.") {
+		if name, ok := strings.CutSuffix(s.name, ".weight"); ok && len(s.shape) == 2 && strings.HasPrefix(name, blocks) {
 			names = append(names, name)
 		}
 	}
@@ -155,12 +156,12 @@ func (m *Model) withLoRA(l LoRA, get func(*Model, spec) (Parameter, error)) (*Mo
 			if !slices.Contains(modules, name) {
 				continue
 			}
-			to, from := w.weight.Dim(0), w.weight.Dim(1)
-			a := own(spec{name + loraA, []int64{int64(l.Rank), from}}, get)
+			to, from := w.shape()
+			a := own(spec{name: name + loraA, shape: []int64{int64(l.Rank), from}}, get)
 			if err != nil {
 				return nil, err
 			}
-			b := own(spec{name + loraB, []int64{to, int64(l.Rank)}}, get)
+			b := own(spec{name: name + loraB, shape: []int64{to, int64(l.Rank)}}, get)
 			if err != nil {
 				return nil, err
 			}
@@ -214,18 +215,18 @@ func (m *Model) Merged() *Model {
 	if m.lora == nil {
 		return m
 	}
-	adapters := map[string]adapter{}
+	adapted := map[string]*projection{}
 	for i := range m.layers {
 		for _, w := range m.layers[i].projections() {
 			if w.lora.a != nil {
-				adapters[m.config.blockName(i)+w.name+".weight"] = w.lora
+				adapted[m.config.blockName(i)+w.name+".weight"] = w
 			}
 		}
 	}
 	out, err := build(m.config, m.dtype, m.device, func(merged *Model, s spec) (Parameter, error) {
 		p := m.params[slices.IndexFunc(m.params, func(p Parameter) bool { return p.Name == s.name })]
-		if l, ok := adapters[s.name]; ok {
-			tensor.NoGrad(func() { p = merged.parameter(s, l.added(p.Tensor)) })
+		if w := adapted[s.name]; w != nil {
+			tensor.NoGrad(func() { p = merged.parameter(s, w.merged()) })
 		}
 		return p, nil
 	})
@@ -235,15 +236,19 @@ func (m *Model) Merged() *Model {
 	return out.Freeze()
 }
 
-// added is weight + scale * B A, in float32 or wider, [out, in].
-func (l adapter) added(weight *tensor.Tensor) *tensor.Tensor {
+// merged is weight + scale * B A, in float32 or wider, as the weight is stored.
+func (w *projection) merged() *tensor.Tensor {
 	wide := func(t *tensor.Tensor) *tensor.Tensor {
 		if t.DType() == tensor.Float64 {
 			return t
 		}
 		return t.To(tensor.Float32)
 	}
-	return tensor.Call("aten::addmm", 1, wide(weight), wide(l.b), wide(l.a), 1, l.scale)[0]
+	out := tensor.Call("aten::addmm", 1, wide(w.matrix()), wide(w.lora.b), wide(w.lora.a), 1, w.lora.scale)[0] // [out, in]
+	if w.transposed {
+		return out.Transpose(0, 1)
+	}
+	return out
 }
 
 // adapt adds to y, a product of x with w's weight, what w's adapter makes of x.

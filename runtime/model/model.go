@@ -1,7 +1,9 @@
 package model
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -11,15 +13,11 @@ import (
 // Model is a policy, a frozen reference, or, with a score head, a reward or value model: a Config and its
 // weights, which live in the scope that was innermost when New, Load, Clone or WithScore was called.
 type Model struct {
-	config    Config
-	dtype     tensor.DType
-	device    tensor.Device
-	params    []Parameter // in the order of specs
-	embedding *tensor.Tensor
-	layers    []layer
-	norm      *tensor.Tensor
-	head      *tensor.Tensor // [vocab, hidden]; the embedding itself when tied; nil with a score head
-	score     *tensor.Tensor // [1, hidden]; nil without
+	config Config
+	dtype  tensor.DType
+	device tensor.Device
+	params []Parameter // in the order of specs
+	decoder
 
 	base    *Model  // without adapters; nil where there are none
 	lora    *LoRA   // the adapters'
@@ -31,29 +29,6 @@ type Model struct {
 	pending      []*forward
 }
 
-// layer has one block's weights.
-type layer struct {
-	inputNorm, postNorm *tensor.Tensor // [hidden]
-	q, k, v, o          projection
-	gate, up, down      projection
-}
-
-// projections are all of a block's matrix products.
-func (l *layer) projections() []*projection {
-	return []*projection{&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}
-}
-
-// projection is a matrix product of a block: x weight^T + bias, and what its adapter adds.
-type projection struct {
-	name   string         // in its block, as self_attn.q_proj
-	weight *tensor.Tensor // [out, in]
-	bias   *tensor.Tensor // [out]; nil without
-	lora   adapter
-}
-
-// blockName is what the names of a block's parameters begin with.
-func (c Config) blockName(i int) string { return fmt.Sprintf("model.layers.%d.", i) }
-
 // Parameter is a weight under its Hugging Face name.
 type Parameter struct {
 	Name   string
@@ -62,48 +37,7 @@ type Parameter struct {
 	Decay bool
 }
 
-// spec is what a Config says of one parameter.
-type spec struct {
-	name  string
-	shape []int64
-}
-
-// specs lists all parameters of an architecture, in Hugging Face's order.
-func (c Config) specs() []spec {
-	hidden, inner := int64(c.HiddenSize), int64(c.IntermediateSize)
-	queries, keys := int64(c.NumAttentionHeads*c.HeadDim), int64(c.NumKeyValueHeads*c.HeadDim)
-	out := []spec{{"model.embed_tokens.weight", []int64{int64(c.VocabSize), hidden}}}
-	for i := range c.NumHiddenLayers {
-		add := func(name string, shape ...int64) {
-			out = append(out, spec{fmt.Sprintf("model.layers.%d.%s", i, name), shape})
-		}
-		project := func(name string, to, from int64) {
-			add("self_attn."+name+"_proj.weight", to, from)
-			if c.AttentionBias {
-				add("self_attn."+name+"_proj.bias", to)
-			}
-		}
-		project("q", queries, hidden)
-		project("k", keys, hidden)
-		project("v", keys, hidden)
-		project("o", hidden, queries)
-		add("mlp.gate_proj.weight", inner, hidden)
-		add("mlp.up_proj.weight", inner, hidden)
-		add("mlp.down_proj.weight", hidden, inner)
-		add("input_layernorm.weight", hidden)
-		add("post_attention_layernorm.weight", hidden)
-	}
-	out = append(out, spec{"model.norm.weight", []int64{hidden}})
-	switch {
-	case c.HasScore():
-		out = append(out, c.scoreSpec())
-	case !c.TieWordEmbeddings:
-		out = append(out, spec{"lm_head.weight", []int64{int64(c.VocabSize), hidden}})
-	}
-	return out
-}
-
-// New initialises a model at random: matrices from N(0, initializer_range), a score head from
+// New initialises a model at random: matrices from N(0, initializer_range), of GPT-2 some narrower, a score head from
 // N(0, 1/(hidden_size+1)), so that first scores are near 0, norms 1, biases 0. The
 // numbers depend on seed and the parameter's name only, and are the same on every machine.
 func New(c Config, dtype tensor.DType, device tensor.Device, seed uint64) (*Model, error) {
@@ -111,22 +45,18 @@ func New(c Config, dtype tensor.DType, device tensor.Device, seed uint64) (*Mode
 		return nil, fmt.Errorf("%w: %s: %s", ErrConfig, field, message)
 	}
 	return build(c, dtype, device, func(m *Model, s spec) (Parameter, error) {
-		return m.parameter(s, tensor.FromFloat32(c.initial(s, seed), s.shape...)), nil
+		return m.parameter(s, tensor.FromFloat32(initial(s, seed), s.shape...)), nil
 	})
 }
 
 // initial are New's values of one parameter.
-func (c Config) initial(s spec, seed uint64) []float32 {
+func initial(s spec, seed uint64) []float32 {
 	values := make([]float32, size(s.shape))
 	switch {
 	case len(s.shape) == 2:
-		deviation := c.InitializerRange
-		if s.name == scoreName {
-			deviation = 1 / float64(c.HiddenSize+1)
-		}
 		r := generator(seed, s.name)
 		for i := range values {
-			values[i] = float32(r.NormFloat64() * deviation)
+			values[i] = float32(r.NormFloat64() * s.deviation)
 		}
 	case strings.HasSuffix(s.name, ".weight"):
 		for i := range values {
@@ -136,11 +66,13 @@ func (c Config) initial(s spec, seed uint64) []float32 {
 	return values
 }
 
-// ReadFunc finds a stored tensor by name; dtype is safetensors' name for it: F64, F32, BF16 or F16.
+// ReadFunc finds a stored tensor by name; dtype is safetensors' name for it: F64, F32, BF16 or F16. The bytes are read
+// before the next call. A missing one is fs.ErrNotExist.
 type ReadFunc func(name string) (dtype string, shape []int64, data []byte, err error)
 
 // Load reads a model's weights and converts them to dtype. A tensor that is missing or has another
 // shape than the config says is an error with its name; tensors that the config doesn't know are not read.
+// A checkpoint of transformers' base model, whose names lack their beginning ("model."), loads too.
 func Load(c Config, dtype tensor.DType, device tensor.Device, read ReadFunc) (*Model, error) {
 	if field, message := c.problem(); field != "" {
 		return nil, fmt.Errorf("%w: %s: %s", ErrConfig, field, message)
@@ -151,6 +83,12 @@ func Load(c Config, dtype tensor.DType, device tensor.Device, read ReadFunc) (*M
 // read makes a parameter of what is stored.
 func (m *Model) read(s spec, read ReadFunc) (p Parameter, err error) {
 	stored, shape, data, err := read(s.name)
+	if base, ok := strings.CutPrefix(s.name, m.config.family().base); ok && errors.Is(err, fs.ErrNotExist) {
+		var again error
+		if stored, shape, data, again = read(base); again == nil {
+			err = nil
+		}
+	}
 	if err != nil {
 		return p, fmt.Errorf("load model: %s: %w", s.name, err)
 	}
@@ -199,13 +137,12 @@ func (m *Model) Freeze() *Model {
 // FreezeLayers stops gradients to the embedding and the first n layers, as Freeze does to all; n is at most
 // NumHiddenLayers. A tied head, being the embedding, is frozen too.
 func (m *Model) FreezeLayers(n int) {
-	below := func(name string) bool {
-		var layer int
-		_, err := fmt.Sscanf(name, "model.layers.%d.", &layer)
-		return name == "model.embed_tokens.weight" || err == nil && layer < n
-	}
 	for _, p := range m.params {
-		if below(p.Name) {
+		below := p.Tensor == m.embedding || p.Tensor == m.positions
+		for i := range n {
+			below = below || strings.HasPrefix(p.Name, m.config.blockName(i))
+		}
+		if below {
 			p.Tensor.RequiresGrad(false)
 		}
 	}
@@ -231,36 +168,22 @@ func (m *Model) Parameters() []Parameter { return slices.Clone(m.params) }
 // build makes a model of the parameters that get returns.
 func build(c Config, dtype tensor.DType, device tensor.Device, get func(*Model, spec) (Parameter, error)) (*Model, error) {
 	m := &Model{config: c, dtype: dtype, device: device, logitsAtOnce: logitsAtOnce}
-	byName := map[string]*tensor.Tensor{}
-	for _, s := range c.specs() {
-		var err error
+	var failed error
+	m.decoder = c.assemble(func(s spec) (t *tensor.Tensor) {
+		if failed != nil {
+			return nil
+		}
 		tensor.Scoped(func() {
 			var p Parameter
-			if p, err = get(m, s); err != nil {
-				return
+			if p, failed = get(m, s); failed == nil {
+				m.params = append(m.params, p)
+				t = p.Tensor.Keep()
 			}
-			m.params = append(m.params, p)
-			byName[s.name] = p.Tensor.Keep()
 		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	m.embedding, m.norm, m.head = byName["model.embed_tokens.weight"], byName["model.norm.weight"], byName["lm_head.weight"]
-	m.score = byName[scoreName]
-	if c.TieWordEmbeddings && !c.HasScore() {
-		m.head = m.embedding
-	}
-	for i := range c.NumHiddenLayers {
-		of := func(name string) *tensor.Tensor { return byName[fmt.Sprintf("model.layers.%d.%s", i, name)] }
-		project := func(name string) projection {
-			return projection{name: name, weight: of(name + ".weight"), bias: of(name + ".bias")}
-		}
-		m.layers = append(m.layers, layer{
-			inputNorm: of("input_layernorm.weight"), postNorm: of("post_attention_layernorm.weight"),
-			q: project("self_attn.q_proj"), k: project("self_attn.k_proj"), v: project("self_attn.v_proj"), o: project("self_attn.o_proj"),
-			gate: project("mlp.gate_proj"), up: project("mlp.up_proj"), down: project("mlp.down_proj"),
-		})
+		return t
+	})
+	if failed != nil {
+		return nil, failed
 	}
 	return m, nil
 }

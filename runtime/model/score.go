@@ -6,17 +6,19 @@ import (
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
 
-// scoreName is transformers' for the weight of LlamaForSequenceClassification's head, which has no bias.
+// scoreName is transformers' for the weight of a score head, which has no bias, in every family.
 const scoreName = "score.weight"
 
-func (c Config) scoreSpec() spec { return spec{scoreName, []int64{1, int64(c.HiddenSize)}} }
+func (c *Config) scoreSpec() spec {
+	return spec{scoreName, []int64{1, int64(c.HiddenSize)}, 1 / float64(c.HiddenSize+1)}
+}
 
 // WithScore returns a model of m's weights with a new score head, drawn as New draws it, in place of m's
 // head; its RewardShift is 0. The weights are not copied and an untied head is freed: m must not be used
 // afterwards.
 func (m *Model) WithScore(seed uint64) *Model {
 	out := *m
-	out.config.Architectures, out.config.RewardShift = []string{scoreModel}, 0
+	out.config.Architectures, out.config.RewardShift = []string{m.config.family().name + scoreSuffix}, 0
 	out.params = nil
 	for _, p := range m.params {
 		if p.Tensor == m.score || p.Tensor == m.head && m.head != m.embedding {
@@ -27,7 +29,7 @@ func (m *Model) WithScore(seed uint64) *Model {
 	}
 	s := out.config.scoreSpec()
 	tensor.Scoped(func() {
-		head := out.parameter(s, tensor.FromFloat32(out.config.initial(s, seed), s.shape...))
+		head := out.parameter(s, tensor.FromFloat32(initial(s, seed), s.shape...))
 		head.Tensor.Keep()
 		out.params = append(out.params, head)
 		out.head, out.score = nil, head.Tensor

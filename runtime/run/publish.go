@@ -44,6 +44,7 @@ func (r *run) publish(policy *model.Model, tok *tokenizer.Tokenizer, metrics map
 		return fail(err)
 	}
 	c := policy.Config()
+	c.DType = policy.DType().String()
 	generation, err := json.MarshalIndent(generationConfig{c.BOSTokenID, c.EOSTokenID, c.PadTokenID}, "", "  ")
 	if err != nil {
 		return fail(err)
