@@ -55,7 +55,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=alignment.dev,resources=sftjobs/finalizers;rewardmodeljobs/finalizers;ppojobs/finalizers;dpojobs/finalizers;simpojobs/finalizers,verbs=update
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
-// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;create;patch
+// +kubebuilder:rbac:groups="",resources=configmaps;services,verbs=get;create;patch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;create;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
 
@@ -206,7 +206,7 @@ func (r *Reconciler) apply(ctx context.Context, o status.Observed, do action) (c
 
 // lookUp begins a run: its objects, and the search for a checkpoint that makes it unnecessary.
 func (r *Reconciler) lookUp(ctx context.Context, o status.Observed) error {
-	if err := r.applyAll(ctx, o.Stage, o.Run.ConfigMap, o.Run.NetworkPolicy, o.Run.Lookup); err != nil {
+	if err := r.applyAll(ctx, o.Stage, append(shared(o.Run), o.Run.Lookup)...); err != nil {
 		return err
 	}
 	since := o.Stage.GetCreationTimestamp().Time
@@ -215,6 +215,15 @@ func (r *Reconciler) lookUp(ctx context.Context, o status.Observed) error {
 	}
 	r.Metrics.jobCreated.WithLabelValues(string(r.Kind)).Observe(r.Clock.Since(since).Seconds())
 	return nil
+}
+
+// shared are the objects that the Jobs of a run find there.
+func shared(run *desired.Run) []object {
+	list := []object{run.ConfigMap, run.NetworkPolicy}
+	if run.Service != nil {
+		list = append(list, run.Service)
+	}
+	return list
 }
 
 // start trains; the lookup has left the other objects.

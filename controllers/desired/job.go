@@ -51,14 +51,22 @@ func job(stage v1alpha1.Stage, run *Run, claims []claim, settings Settings) (*ba
 	if err != nil {
 		return nil, err
 	}
+	nodes := max(common.Pod.Nodes, 1)
 	spec := batchac.JobSpec().
 		WithCompletionMode(batchv1.IndexedCompletion).
-		WithCompletions(1).WithParallelism(1).
+		WithCompletions(nodes).WithParallelism(nodes).
 		WithBackoffLimit(common.MaxRestarts).
 		// Two pods must never write one folder: the next starts when the last one has ended.
 		WithPodReplacementPolicy(batchv1.Failed).
 		WithPodFailurePolicy(podFailurePolicy()).
 		WithTemplate(template)
+	if Several(stage) {
+		spec.WithBackoffLimit(0).WithPodFailurePolicy(gangFailurePolicy())
+		template.Spec.WithSubdomain(Name(stage))
+		for i := range template.Spec.Containers { // only rank 0's trainer answers
+			template.Spec.Containers[i].ReadinessProbe = nil
+		}
+	}
 	if common.ActiveDeadlineSeconds != nil {
 		spec.WithActiveDeadlineSeconds(*common.ActiveDeadlineSeconds)
 	}
@@ -109,6 +117,21 @@ func podFailurePolicy() *batchac.PodFailurePolicyApplyConfiguration {
 				WithOperator(batchv1.PodFailurePolicyOnExitCodesOpIn).
 				WithValues(runconfig.ExitTerminated)),
 		batchac.PodFailurePolicyRule().WithAction(batchv1.PodFailurePolicyActionIgnore).
+			WithOnPodConditions(batchac.PodFailurePolicyOnPodConditionsPattern().
+				WithType(corev1.DisruptionTarget).WithStatus(corev1.ConditionTrue)),
+	)
+}
+
+// gangFailurePolicy ends all pods of a Job with the first that ends: ranks that wait for one another cannot go on without
+// it, and one alone cannot be replaced. The operator makes the next Job.
+func gangFailurePolicy() *batchac.PodFailurePolicyApplyConfiguration {
+	return batchac.PodFailurePolicy().WithRules(
+		batchac.PodFailurePolicyRule().WithAction(batchv1.PodFailurePolicyActionFailJob).
+			WithOnExitCodes(batchac.PodFailurePolicyOnExitCodesRequirement().
+				WithContainerName(Container).
+				WithOperator(batchv1.PodFailurePolicyOnExitCodesOpNotIn).
+				WithValues(runconfig.ExitDone)),
+		batchac.PodFailurePolicyRule().WithAction(batchv1.PodFailurePolicyActionFailJob).
 			WithOnPodConditions(batchac.PodFailurePolicyOnPodConditionsPattern().
 				WithType(corev1.DisruptionTarget).WithStatus(corev1.ConditionTrue)),
 	)
@@ -174,6 +197,11 @@ func podSpec(stage v1alpha1.Stage, claims []claim, settings Settings) *coreac.Po
 			WithPersistentVolumeClaim(coreac.PersistentVolumeClaimVolumeSource().WithClaimName(c.name)))
 		container.WithVolumeMounts(coreac.VolumeMount().WithName(volume).
 			WithMountPath(path.Join(runconfig.MountRoot, c.name)).WithReadOnly(c.readOnly))
+	}
+	if ProcessesPerNode(pod) > 1 { // NCCL passes data between them there; a container's own 64 MiB are too few
+		spec.WithVolumes(coreac.Volume().WithName("trainer-shm").
+			WithEmptyDir(coreac.EmptyDirVolumeSource().WithMedium(corev1.StorageMediumMemory)))
+		container.WithVolumeMounts(coreac.VolumeMount().WithName("trainer-shm").WithMountPath("/dev/shm"))
 	}
 	if len(pod.NodeSelector) > 0 {
 		spec.WithNodeSelector(pod.NodeSelector)

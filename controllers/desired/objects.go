@@ -1,9 +1,12 @@
 package desired
 
 import (
+	"net"
 	"path"
+	"strconv"
 	"strings"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -33,7 +36,7 @@ const (
 // OperatorName is the label app.kubernetes.io/name of the operator's own pods.
 const OperatorName = "alignment-operator"
 
-// Name of a stage's Job, ConfigMap and NetworkPolicy: the kind's suffix, which is its short name in
+// Name of a stage's Job, ConfigMap, NetworkPolicy and Service: the kind's suffix, which is its short name in
 // kubectl, keeps an SFTJob and a DPOJob of one name apart.
 func Name(stage v1alpha1.Stage) string {
 	if stage.StageKind() == v1alpha1.RewardModelJobKind {
@@ -70,16 +73,45 @@ func configMap(stage v1alpha1.Stage, runYAML []byte) *coreac.ConfigMapApplyConfi
 		WithData(map[string]string{path.Base(runconfig.ConfigPath): string(runYAML)})
 }
 
-// networkPolicy lets only the operator reach a trainer's port.
+// networkPolicy lets only the operator reach a trainer's port. Several pods of a stage reach each other at every port:
+// rank 0 listens at one, and the collectives of Gloo and NCCL where the kernel has a free one.
 func networkPolicy(stage v1alpha1.Stage, settings Settings) *netac.NetworkPolicyApplyConfiguration {
+	own := metaac.LabelSelector().WithMatchLabels(selector(stage))
+	spec := netac.NetworkPolicySpec().
+		WithPodSelector(own).
+		WithPolicyTypes(networkingv1.PolicyTypeIngress).
+		WithIngress(netac.NetworkPolicyIngressRule().
+			WithPorts(netac.NetworkPolicyPort().WithProtocol(corev1.ProtocolTCP).WithPort(intstr.FromInt32(runconfig.Port))).
+			WithFrom(netac.NetworkPolicyPeer().
+				WithNamespaceSelector(metaac.LabelSelector().WithMatchLabels(map[string]string{corev1.LabelMetadataName: settings.OperatorNamespace})).
+				WithPodSelector(metaac.LabelSelector().WithMatchLabels(map[string]string{"app.kubernetes.io/name": OperatorName}))))
+	if Several(stage) {
+		spec.WithIngress(netac.NetworkPolicyIngressRule().WithFrom(netac.NetworkPolicyPeer().WithPodSelector(own)))
+	}
 	return netac.NetworkPolicy(Name(stage), stage.GetNamespace()).
 		WithLabels(Labels(stage)).WithOwnerReferences(owner(stage)).
-		WithSpec(netac.NetworkPolicySpec().
-			WithPodSelector(metaac.LabelSelector().WithMatchLabels(selector(stage))).
-			WithPolicyTypes(networkingv1.PolicyTypeIngress).
-			WithIngress(netac.NetworkPolicyIngressRule().
-				WithPorts(netac.NetworkPolicyPort().WithProtocol(corev1.ProtocolTCP).WithPort(intstr.FromInt32(runconfig.Port))).
-				WithFrom(netac.NetworkPolicyPeer().
-					WithNamespaceSelector(metaac.LabelSelector().WithMatchLabels(map[string]string{corev1.LabelMetadataName: settings.OperatorNamespace})).
-					WithPodSelector(metaac.LabelSelector().WithMatchLabels(map[string]string{"app.kubernetes.io/name": OperatorName})))))
+		WithSpec(spec)
+}
+
+// service gives the pods of a Job names, also before they are ready: they get ready only when they have found each other.
+// It is nil for one pod, which nobody looks for.
+func service(stage v1alpha1.Stage) *coreac.ServiceApplyConfiguration {
+	if !Several(stage) {
+		return nil
+	}
+	pods := selector(stage)
+	pods[batchv1.JobNameLabel] = Name(stage) // without the lookup's
+	return coreac.Service(Name(stage), stage.GetNamespace()).
+		WithLabels(Labels(stage)).WithOwnerReferences(owner(stage)).
+		WithSpec(coreac.ServiceSpec().
+			WithClusterIP(corev1.ClusterIPNone).
+			WithPublishNotReadyAddresses(true).
+			WithSelector(pods).
+			WithPorts(coreac.ServicePort().WithName("rendezvous").WithProtocol(corev1.ProtocolTCP).
+				WithPort(runconfig.RendezvousPort).WithTargetPort(intstr.FromInt32(runconfig.RendezvousPort))))
+}
+
+// rendezvous is the first pod of an Indexed Job, by its name in the Service.
+func rendezvous(stage v1alpha1.Stage) string {
+	return net.JoinHostPort(Name(stage)+"-0."+Name(stage), strconv.Itoa(runconfig.RendezvousPort))
 }

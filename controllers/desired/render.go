@@ -5,11 +5,15 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
 )
+
+// gpuResource is what a rank has one of.
+const gpuResource corev1.ResourceName = "nvidia.com/gpu"
 
 // render makes the RunConfig of a stage, without the parts that depend on its hash.
 func render(stage v1alpha1.Stage, resolved []v1alpha1.Input) (*runconfig.RunConfig, error) {
@@ -177,8 +181,36 @@ func (r *renderer) common(stage v1alpha1.Stage) *runconfig.RunConfig {
 			AfterSteps:        int(s.Stop.AfterSteps),
 		},
 		Checkpoint: runconfig.Checkpoint{EverySteps: int(s.Checkpoint.EverySteps), KeepLast: int(s.Checkpoint.KeepLast)},
-		Placement:  runconfig.Placement{Device: s.Pod.Device, Threads: int(s.Pod.Threads)},
+		Placement:  placement(stage),
 	}
+}
+
+// placement is the part of it that the spec decides. What is one is left out: an older trainer knows nothing of it.
+func placement(stage v1alpha1.Stage) runconfig.Placement {
+	pod := stage.StageSpec().Pod
+	p := runconfig.Placement{Device: pod.Device, Threads: int(pod.Threads)}
+	if n := ProcessesPerNode(pod); n > 1 {
+		p.ProcessesPerNode = n
+	}
+	if Several(stage) {
+		p.Nodes, p.Rendezvous = int(pod.Nodes), rendezvous(stage)
+	}
+	if pod.Sharding == runconfig.ShardingFull {
+		p.Sharding = pod.Sharding
+	}
+	return p
+}
+
+// Several says whether a stage's attempt is more than one pod.
+func Several(stage v1alpha1.Stage) bool { return stage.StageSpec().Pod.Nodes > 1 }
+
+// ProcessesPerNode is the number of ranks in each pod: one a GPU, if the spec does not say.
+func ProcessesPerNode(pod v1alpha1.Pod) int {
+	if pod.ProcessesPerNode > 0 {
+		return int(pod.ProcessesPerNode)
+	}
+	gpus := pod.Resources.Limits[gpuResource]
+	return int(max(gpus.Value(), 1))
 }
 
 // source is a checkpoint by URI, or the resolved one of the role.

@@ -29,9 +29,10 @@ type Run struct {
 	// Lineage is every checkpoint behind the inputs, the oldest first.
 	Lineage []v1alpha1.Ancestor
 
-	// The objects: a Job finds the first two there.
+	// The objects: a Job finds the first three there. Service is nil for a run of one pod.
 	ConfigMap     *coreac.ConfigMapApplyConfiguration
 	NetworkPolicy *netac.NetworkPolicyApplyConfiguration
+	Service       *coreac.ServiceApplyConfiguration
 	Lookup        *batchac.JobApplyConfiguration
 	Job           *batchac.JobApplyConfiguration
 }
@@ -68,6 +69,7 @@ func NewRun(stage v1alpha1.Stage, resolved []v1alpha1.Input, lineage []v1alpha1.
 	run := &Run{Config: c, Hash: hash, Inputs: allInputs(c, resolved), Lineage: lineage}
 	run.ConfigMap = configMap(stage, text)
 	run.NetworkPolicy = networkPolicy(stage, settings)
+	run.Service = service(stage)
 	if run.Lookup, err = lookup(stage, run, claims, settings); err != nil {
 		return nil, err
 	}

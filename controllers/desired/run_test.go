@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -22,8 +23,8 @@ var update = flag.Bool("update", false, "rewrite the goldens")
 var settings = Settings{TrainerImage: "example.com/trainer:v1", OperatorNamespace: "alignment-system"}
 
 // TestGoldens renders resource.yaml with the resolved inputs.yaml of each archive and compares
-// with the rest: run.yaml, configmap.yaml (without its data), networkpolicy.yaml, job.yaml or
-// error. Resources are as the API server stores them, defaults filled in.
+// with the rest: run.yaml, configmap.yaml (without its data), networkpolicy.yaml, service.yaml, job.yaml,
+// lookup.yaml or error. Resources are as the API server stores them, defaults filled in.
 func TestGoldens(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -96,7 +97,10 @@ func outputs(t *testing.T, stage v1alpha1.Stage, resolved []v1alpha1.Input) []tx
 	for _, o := range []struct {
 		name string
 		obj  any
-	}{{"configmap.yaml", run.ConfigMap}, {"networkpolicy.yaml", run.NetworkPolicy}, {"job.yaml", run.Job}, {"lookup.yaml", run.Lookup}} {
+	}{{"configmap.yaml", run.ConfigMap}, {"networkpolicy.yaml", run.NetworkPolicy}, {"service.yaml", run.Service}, {"job.yaml", run.Job}, {"lookup.yaml", run.Lookup}} {
+		if reflect.ValueOf(o.obj).IsNil() {
+			continue
+		}
 		b, err := yaml.Marshal(o.obj)
 		if err != nil {
 			t.Fatal(err)
@@ -165,6 +169,8 @@ func TestHash(t *testing.T) {
 		"recomputing":     {func(j *v1alpha1.DPOJob, _ []v1alpha1.Input) { j.Spec.Training.ActivationCheckpointing = true }, true},
 		"output":          {func(j *v1alpha1.DPOJob, _ []v1alpha1.Input) { j.Spec.Output.URI = "pvc://elsewhere" }, true},
 		"name":            {func(j *v1alpha1.DPOJob, _ []v1alpha1.Input) { j.Name = "other" }, true},
+		"nodes":           {func(j *v1alpha1.DPOJob, _ []v1alpha1.Input) { j.Spec.Pod.Nodes, j.Spec.Pod.ProcessesPerNode = 4, 8 }, true},
+		"sharding":        {func(j *v1alpha1.DPOJob, _ []v1alpha1.Input) { j.Spec.Pod.Nodes, j.Spec.Pod.Sharding = 2, "Full" }, true},
 		"node selector":   {func(j *v1alpha1.DPOJob, _ []v1alpha1.Input) { j.Spec.Pod.NodeSelector = map[string]string{"a": "b"} }, true},
 	} {
 		if got := hash(c.change); (got == base) != c.same {

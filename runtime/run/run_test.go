@@ -329,7 +329,7 @@ func TestBadInput(t *testing.T) {
 		"not a preference": {func(c *runconfig.RunConfig) {
 			*c = *dpoConfig(filepath.Join(dir, "base"), f.sft, filepath.Join(dir, "out"))
 		}, runconfig.ReasonInvalidData, "sft.jsonl:1"},
-		"architecture": {func(c *runconfig.RunConfig) { c.Model.Init["num_key_value_heads"] = 3 }, runconfig.ReasonInvalidConfig, "num_key_value_heads"},
+		"architecture":  {func(c *runconfig.RunConfig) { c.Model.Init["num_key_value_heads"] = 3 }, runconfig.ReasonInvalidConfig, "num_key_value_heads"},
 		"several ranks": {func(c *runconfig.RunConfig) { c.Placement.ProcessesPerNode = 2 }, runconfig.ReasonInvalidConfig, "placement: 2 ranks"},
 		"another run's folder": {func(c *runconfig.RunConfig) { c.Output.URI, c.Seed = "file://"+filepath.Join(dir, "base"), 2 },
 			runconfig.ReasonInvalidConfig, "output.uri"},
