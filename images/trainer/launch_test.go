@@ -23,7 +23,7 @@ type attempt struct {
 }
 
 // attemptOf starts a run of a small model in so many ranks.
-func attemptOf(t *testing.T, dir string, ranks int, environ ...string) *attempt {
+func attemptOf(t *testing.T, dir string, ranks int, sharding string, environ ...string) *attempt {
 	t.Helper()
 	var data strings.Builder
 	for i := range 100 {
@@ -43,7 +43,7 @@ func attemptOf(t *testing.T, dir string, ranks int, environ ...string) *attempt 
 		Training:   runconfig.Training{MaxSteps: 300, BatchSize: 8, LearningRate: 1e-3},
 		Checkpoint: runconfig.Checkpoint{EverySteps: 20},
 		Output:     runconfig.Output{URI: "file://" + filepath.Join(dir, "out")},
-		Placement:  runconfig.Placement{Threads: 1, ProcessesPerNode: ranks, Device: "cpu"},
+		Placement:  runconfig.Placement{Threads: 1, ProcessesPerNode: ranks, Sharding: sharding, Device: "cpu"},
 	}
 	for _, e := range environ {
 		if e == twoNodes {
@@ -123,10 +123,10 @@ func (a *attempt) pidOf(t *testing.T, rank int) int {
 }
 
 // TestRanksEndTogether: a rank that is killed ends the attempt with its name; the retry resumes, in another
-// number of ranks; SIGTERM saves once for all; the launcher's own end leaves no rank behind.
+// number of ranks, which have the weights whole or in parts; SIGTERM saves once for all; the launcher's own end leaves no rank behind.
 func TestRanksEndTogether(t *testing.T) {
 	dir := t.TempDir()
-	four := attemptOf(t, dir, 4)
+	four := attemptOf(t, dir, 4, runconfig.ShardingFull)
 	saved(t, dir, 20)
 	began := time.Now()
 	if err := syscall.Kill(four.pidOf(t, 2), syscall.SIGKILL); err != nil {
@@ -135,14 +135,14 @@ func TestRanksEndTogether(t *testing.T) {
 	four.ends(t, runconfig.ExitError, "rank 2 (node 0, process 2) was killed by signal 9 (killed)")
 	t.Logf("the attempt ended %v after its rank", time.Since(began).Round(time.Millisecond))
 
-	two := attemptOf(t, dir, 2)
+	two := attemptOf(t, dir, 2, runconfig.ShardingNone)
 	saved(t, dir, 60)
 	if err := two.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	two.ends(t, runconfig.ExitTerminated, "Resuming")
 
-	three := attemptOf(t, dir, 3)
+	three := attemptOf(t, dir, 3, runconfig.ShardingFull)
 	saved(t, dir, 100)
 	orphan := three.pidOf(t, 1)
 	three.Process.Kill()
@@ -157,12 +157,12 @@ func TestRanksEndTogether(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	attemptOf(t, dir, 1).ends(t, runconfig.ExitDone, "Resuming")
+	attemptOf(t, dir, 1, runconfig.ShardingNone).ends(t, runconfig.ExitDone, "Resuming")
 }
 
 // TestNodeOfALauncher comes from the Indexed Job.
 func TestNodeOfALauncher(t *testing.T) {
 	for _, index := range []string{"", "2", "x"} {
-		attemptOf(t, t.TempDir(), 2, twoNodes, indexVariable+"="+index).ends(t, runconfig.ExitInvalid, indexVariable)
+		attemptOf(t, t.TempDir(), 2, runconfig.ShardingNone, twoNodes, indexVariable+"="+index).ends(t, runconfig.ExitInvalid, indexVariable)
 	}
 }

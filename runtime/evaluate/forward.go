@@ -15,22 +15,37 @@ func Hidden(m *model.Model, b data.Batch) *tensor.Tensor {
 
 // TokenLogps runs a model over a batch: the log-probabilities of the tokens that count.
 func TokenLogps(m *model.Model, b data.Batch) model.Logps {
+	defer release(m)
 	return m.TokenLogps(Hidden(m, b), b.Sources, b.Targets)
 }
 
 // Logps is TokenLogps, with entropy and accuracy where they are asked for.
 func Logps(m *model.Model, b data.Batch, detailed bool) model.Logps {
 	if detailed {
+		defer release(m)
 		return m.DetailedLogps(Hidden(m, b), b.Sources, b.Targets)
 	}
 	return TokenLogps(m, b)
 }
 
 // Scores are a reward model's scores of a batch's responses, at the last token of each, [responses].
-func Scores(m *model.Model, b data.Batch) *tensor.Tensor { return m.Scores(Hidden(m, b), b.Ends) }
+func Scores(m *model.Model, b data.Batch) *tensor.Tensor {
+	defer release(m)
+	return m.Scores(Hidden(m, b), b.Ends)
+}
 
 // Values are a value model's estimates before each token that counts, [n].
-func Values(m *model.Model, b data.Batch) *tensor.Tensor { return m.Scores(Hidden(m, b), b.Sources) }
+func Values(m *model.Model, b data.Batch) *tensor.Tensor {
+	defer release(m)
+	return m.Scores(Hidden(m, b), b.Sources)
+}
+
+// release drops what a sharded model has gathered where no FinishBackward will.
+func release(m *model.Model) {
+	if !tensor.GradEnabled() {
+		m.Release()
+	}
+}
 
 // ByResponse adds up numbers of tokens that count, [n], such as log-probabilities, by response, [responses].
 func ByResponse(tokenLogps *tensor.Tensor, b data.Batch) *tensor.Tensor {

@@ -35,6 +35,7 @@ func (m *Model) FinishBackward() {
 	for _, f := range pending {
 		m.finish(f)
 	}
+	m.reduceOuter()
 }
 
 // firstTrained is the first layer whose gradients are needed; len(m.layers) when none's are.
@@ -62,7 +63,9 @@ func (p *pass) checkpointed(in Input, x *tensor.Tensor, first int) *tensor.Tenso
 			if i >= first {
 				f.inputs = append(f.inputs, f.top)
 			}
-			tensor.Scoped(func() { f.top = p.layer(i, f.top).Keep() }) // [tokens, hidden]
+			m.with(i, func() {
+				tensor.Scoped(func() { f.top = p.layer(i, f.top).Keep() }) // [tokens, hidden]
+			})
 		}
 	})
 	out := m.normalise(f.top.RequiresGrad(true), m.norm) // [tokens, hidden]
@@ -87,13 +90,16 @@ func (m *Model) finish(f *forward) {
 		for i, input := range slices.Backward(f.inputs) {
 			if grad != nil {
 				further := i > 0 || input.NeedsGrad()
-				tensor.Scoped(func() {
-					x := input.Detach().RequiresGrad(further) // [tokens, hidden]
-					tensor.EnableGrad(func() { p.layer(f.first+i, x).BackwardWith(grad) })
-					grad.Free()
-					if further {
-						grad = x.Grad().Keep() // [tokens, hidden]
-					}
+				m.with(f.first+i, func() {
+					tensor.Scoped(func() {
+						x := input.Detach().RequiresGrad(further) // [tokens, hidden]
+						tensor.EnableGrad(func() { p.layer(f.first+i, x).BackwardWith(grad) })
+						grad.Free()
+						if further {
+							grad = x.Grad().Keep() // [tokens, hidden]
+						}
+					})
+					m.reduceBlock(f.first + i)
 				})
 				if i == 0 && further {
 					input.BackwardWith(grad) // through the embedding

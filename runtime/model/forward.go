@@ -22,9 +22,10 @@ type Input struct {
 func (m *Model) Hidden(in Input) *tensor.Tensor {
 	var out *tensor.Tensor
 	tensor.Scoped(func() {
+		m.open()
 		p := m.newPass(in)
 		x := p.embed(in.Tokens, in.Positions) // [tokens, hidden]
-		if first := m.firstTrained(); m.checkpoint && tensor.GradEnabled() && first < len(m.layers) {
+		if first := m.firstTrained(); (m.checkpoint || m.Sharded()) && tensor.GradEnabled() && first < len(m.layers) {
 			out = p.checkpointed(in, x, first).Keep()
 		} else {
 			out = p.run(x).Keep()
@@ -69,7 +70,9 @@ func (p *pass) embed(tokens, positions []int64) *tensor.Tensor {
 func (p *pass) run(x *tensor.Tensor) *tensor.Tensor {
 	m := p.model
 	for i := range m.layers {
-		tensor.Scoped(func() { x = p.layer(i, x).Keep() })
+		m.with(i, func() {
+			tensor.Scoped(func() { x = p.layer(i, x).Keep() })
+		})
 	}
 	return m.normalise(x, m.norm) // [tokens, hidden]
 }

@@ -122,8 +122,8 @@ func (m *Model) LoadLoRA(l LoRA, read ReadFunc) (*Model, error) {
 	}
 	head, err := m.read(m.config.scoreSpec(), read)
 	if err == nil {
-		tensor.NoGrad(func() { out.score.CopyInPlace(head.Tensor) })
-		head.Tensor.Free()
+		out.assign(out.score, head.Tensor)
+		out.discard(head)
 	}
 	return out, err
 }
@@ -140,14 +140,15 @@ func (m *Model) withLoRA(l LoRA, get func(*Model, spec) (Parameter, error)) (*Mo
 	own := func(s spec, get func(*Model, spec) (Parameter, error)) (p Parameter) {
 		tensor.Scoped(func() {
 			if p, err = get(&out, s); err == nil {
-				p.Tensor.Keep()
+				out.keep(p)
 			}
 		})
 		return p
 	}
 	if m.HasScore() {
 		i := slices.IndexFunc(out.params, func(p Parameter) bool { return p.Tensor == m.score })
-		out.params[i] = own(m.config.scoreSpec(), func(m *Model, s spec) (Parameter, error) { return m.parameter(s, m.score.Detach()), nil })
+		out.params[i] = own(m.config.scoreSpec(), func(m *Model, s spec) (Parameter, error) { return m.parameter(s, tensor.ZerosLike(m.score)), nil })
+		out.assign(out.params[i].Tensor, m.score)
 		out.score = out.params[i].Tensor
 	}
 	for i := range out.layers {
@@ -183,7 +184,7 @@ func (m *Model) cloneLoRA(copyOf func(*Model, spec) (Parameter, error)) *Model {
 	}
 	out.config = m.config
 	if m.score != nil {
-		tensor.NoGrad(func() { out.score.CopyInPlace(m.score) })
+		out.assign(out.score, m.score)
 	}
 	return out
 }
@@ -209,7 +210,7 @@ func (m *Model) AdapterParameters() (params []Parameter) {
 	return params
 }
 
-// Merged is a model without adapters that computes what m does: W + scale * B A in the place of W, computed in float32 or
+// Merged is a model without adapters that computes what m does; of a sharded model, inside Whole: W + scale * B A in the place of W, computed in float32 or
 // wider. Other weights are shared with m. Without adapters it is m itself.
 func (m *Model) Merged() *Model {
 	if m.lora == nil {
@@ -223,7 +224,7 @@ func (m *Model) Merged() *Model {
 			}
 		}
 	}
-	out, err := build(m.config, m.dtype, m.device, func(merged *Model, s spec) (Parameter, error) {
+	out, err := build(m.config, m.dtype, m.device, nil, func(merged *Model, s spec) (Parameter, error) {
 		p := m.params[slices.IndexFunc(m.params, func(p Parameter) bool { return p.Name == s.name })]
 		if w := adapted[s.name]; w != nil {
 			tensor.NoGrad(func() { p = merged.parameter(s, w.merged()) })

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
 
@@ -19,8 +20,11 @@ type Model struct {
 	params []Parameter // in the order of specs
 	decoder
 
-	base    *Model  // without adapters; nil where there are none
-	lora    *LoRA   // the adapters'
+	base     *Model    // without adapters; nil where there are none
+	lora     *LoRA     // the adapters'
+	sharding *sharding // nil where every weight is here
+	opened   bool      // what is outside of the blocks is here, too
+
 	dropout *uint64 // what the adapters' dropout starts from; nil when nothing is dropped
 
 	checkpoint   bool       // activations
@@ -35,16 +39,19 @@ type Parameter struct {
 	Tensor *tensor.Tensor
 	// Decay says that weight decay applies: to matrices, not to norms and biases.
 	Decay bool
+	// Shape is the weight's where Tensor is a rank's part of it (see Sharded); else nil.
+	Shape []int64
 }
 
 // New initialises a model at random: matrices from N(0, initializer_range), of GPT-2 some narrower, a score head from
 // N(0, 1/(hidden_size+1)), so that first scores are near 0, norms 1, biases 0. The
-// numbers depend on seed and the parameter's name only, and are the same on every machine.
-func New(c Config, dtype tensor.DType, device tensor.Device, seed uint64) (*Model, error) {
+// numbers depend on seed and the parameter's name only, and are the same on every machine. The ranks of a group, if one
+// is given, divide the weights among them (see Sharded).
+func New(c Config, dtype tensor.DType, device tensor.Device, seed uint64, ranks ...*distributed.Group) (*Model, error) {
 	if field, message := c.problem(); field != "" {
 		return nil, fmt.Errorf("%w: %s: %s", ErrConfig, field, message)
 	}
-	return build(c, dtype, device, func(m *Model, s spec) (Parameter, error) {
+	return build(c, dtype, device, newSharding(ranks), func(m *Model, s spec) (Parameter, error) {
 		return m.parameter(s, tensor.FromFloat32(initial(s, seed), s.shape...)), nil
 	})
 }
@@ -72,12 +79,13 @@ type ReadFunc func(name string) (dtype string, shape []int64, data []byte, err e
 
 // Load reads a model's weights and converts them to dtype. A tensor that is missing or has another
 // shape than the config says is an error with its name; tensors that the config doesn't know are not read.
-// A checkpoint of transformers' base model, whose names lack their beginning ("model."), loads too.
-func Load(c Config, dtype tensor.DType, device tensor.Device, read ReadFunc) (*Model, error) {
+// A checkpoint of transformers' base model, whose names lack their beginning ("model."), loads too. ranks are
+// New's.
+func Load(c Config, dtype tensor.DType, device tensor.Device, read ReadFunc, ranks ...*distributed.Group) (*Model, error) {
 	if field, message := c.problem(); field != "" {
 		return nil, fmt.Errorf("%w: %s: %s", ErrConfig, field, message)
 	}
-	return build(c, dtype, device, func(m *Model, s spec) (Parameter, error) { return m.read(s, read) })
+	return build(c, dtype, device, newSharding(ranks), func(m *Model, s spec) (Parameter, error) { return m.read(s, read) })
 }
 
 // read makes a parameter of what is stored.
@@ -111,14 +119,15 @@ func (m *Model) Clone() *Model {
 	copyOf := func(copied *Model, s spec) (Parameter, error) {
 		p := m.params[slices.IndexFunc(m.params, func(p Parameter) bool { return p.Name == s.name })]
 		if p.Tensor.NeedsGrad() {
-			p = copied.parameter(s, p.Tensor.Detach())
+			weight := p.Tensor
+			m.sharding.during([]*tensor.Tensor{weight}, func() { p = copied.parameter(s, weight.Detach()) })
 		}
 		return p, nil
 	}
 	if m.lora != nil {
 		return m.cloneLoRA(copyOf)
 	}
-	out, err := build(m.config, m.dtype, m.device, copyOf)
+	out, err := build(m.config, m.dtype, m.device, m.sharding, copyOf)
 	if err != nil { // it has every parameter of its own config
 		panic(err)
 	}
@@ -148,9 +157,15 @@ func (m *Model) FreezeLayers(n int) {
 	}
 }
 
-// Trainable lists the weights that have gradients, in the order of Parameters.
+// Trainable lists the weights that have gradients, in the order of Parameters; of a sharded model, this rank's parts.
 func (m *Model) Trainable() []Parameter {
-	return slices.DeleteFunc(m.Parameters(), func(p Parameter) bool { return !p.Tensor.NeedsGrad() })
+	params := slices.DeleteFunc(m.Parameters(), func(p Parameter) bool { return !p.Tensor.NeedsGrad() })
+	if m.sharding != nil {
+		for i, p := range params {
+			params[i].Tensor, params[i].Shape = m.sharding.parts[p.Tensor].elements, p.Tensor.Shape()
+		}
+	}
+	return params
 }
 
 // Config returns the architecture.
@@ -162,12 +177,13 @@ func (m *Model) DType() tensor.DType { return m.dtype }
 // Device is where the weights are.
 func (m *Model) Device() tensor.Device { return m.device }
 
-// Parameters lists all weights, always in the same order. A tied head is the embedding and not listed.
+// Parameters lists all weights, always in the same order. A tied head is the embedding and not listed. The elements
+// of a sharded model's are there inside Whole only.
 func (m *Model) Parameters() []Parameter { return slices.Clone(m.params) }
 
 // build makes a model of the parameters that get returns.
-func build(c Config, dtype tensor.DType, device tensor.Device, get func(*Model, spec) (Parameter, error)) (*Model, error) {
-	m := &Model{config: c, dtype: dtype, device: device, logitsAtOnce: logitsAtOnce}
+func build(c Config, dtype tensor.DType, device tensor.Device, sharding *sharding, get func(*Model, spec) (Parameter, error)) (*Model, error) {
+	m := &Model{config: c, dtype: dtype, device: device, logitsAtOnce: logitsAtOnce, sharding: sharding}
 	var failed error
 	m.decoder = c.assemble(func(s spec) (t *tensor.Tensor) {
 		if failed != nil {
@@ -177,7 +193,8 @@ func build(c Config, dtype tensor.DType, device tensor.Device, get func(*Model, 
 			var p Parameter
 			if p, failed = get(m, s); failed == nil {
 				m.params = append(m.params, p)
-				t = p.Tensor.Keep()
+				m.keep(p)
+				t = p.Tensor
 			}
 		})
 		return t
@@ -192,6 +209,9 @@ func build(c Config, dtype tensor.DType, device tensor.Device, get func(*Model, 
 func (m *Model) parameter(s spec, t *tensor.Tensor) Parameter {
 	own := tensor.Empty(m.dtype, s.shape...).ToDevice(m.device)
 	tensor.NoGrad(func() { own.CopyInPlace(t) })
+	if m.sharding != nil {
+		m.sharding.cut(own)
+	}
 	return Parameter{Name: s.name, Tensor: own.RequiresGrad(true), Decay: len(s.shape) == 2}
 }
 

@@ -22,7 +22,7 @@ func (m *Model) WithScore(seed uint64) *Model {
 	out.params = nil
 	for _, p := range m.params {
 		if p.Tensor == m.score || p.Tensor == m.head && m.head != m.embedding {
-			p.Tensor.Free()
+			m.discard(p)
 			continue
 		}
 		out.params = append(out.params, p)
@@ -30,7 +30,7 @@ func (m *Model) WithScore(seed uint64) *Model {
 	s := out.config.scoreSpec()
 	tensor.Scoped(func() {
 		head := out.parameter(s, tensor.FromFloat32(initial(s, seed), s.shape...))
-		head.Tensor.Keep()
+		out.keep(head)
 		out.params = append(out.params, head)
 		out.head, out.score = nil, head.Tensor
 	})

@@ -29,6 +29,8 @@ type AdamW struct {
 type Named struct {
 	Name   string
 	Tensor *tensor.Tensor
+	// Shape is that of the whole where Tensor is a rank's part of it; else nil.
+	Shape []int64
 }
 
 // NewAdamW makes an optimiser at step 0. Its state lives in the innermost scope.
@@ -102,11 +104,11 @@ func (a *AdamW) ZeroGrad() {
 
 // State is all that a resumed run needs besides the parameters: to be written, or copied into.
 func (a *AdamW) State() []Named {
-	out := []Named{{"step", a.step}}
+	out := []Named{{Name: "step", Tensor: a.step}}
 	for i, p := range a.params {
-		out = append(out, Named{"exp_avg." + p.Name, a.first[i]}, Named{"exp_avg_sq." + p.Name, a.second[i]})
+		out = append(out, Named{"exp_avg." + p.Name, a.first[i], p.Shape}, Named{"exp_avg_sq." + p.Name, a.second[i], p.Shape})
 		if a.weights[i].DType() != p.Tensor.DType() {
-			out = append(out, Named{"master." + p.Name, a.weights[i]})
+			out = append(out, Named{"master." + p.Name, a.weights[i], p.Shape})
 		}
 	}
 	return out

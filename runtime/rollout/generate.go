@@ -65,10 +65,11 @@ func Sample(m *model.Model, prompts [][]int32, o Options) []Response {
 		b.rows = append(b.rows, row{out: &out[i], prompt: p, rand: rand.New(rand.NewPCG(o.Seed, hash+number))})
 		b.width = max(b.width, len(p))
 	}
-	if len(b.rows) == 0 || o.MaxNewTokens <= 0 {
-		return out
-	}
-	tensor.NoGrad(func() { tensor.Scoped(func() { b.run(m) }) })
+	m.Whole(func() { // a meeting of all ranks, whether there is something to do for this one or not
+		if len(b.rows) > 0 && o.MaxNewTokens > 0 {
+			tensor.NoGrad(func() { tensor.Scoped(func() { b.run(m) }) })
+		}
+	})
 	return out
 }
 

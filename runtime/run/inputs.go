@@ -12,6 +12,7 @@ import (
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
 	"github.com/alignment-dev/alignment-operator/runtime/data"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/storage"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
@@ -204,8 +205,8 @@ func (r *run) openTokenizer(field string, s runconfig.Source) (*tokenizer.Tokeni
 	return t, nil
 }
 
-// LoadModel reads a Hugging Face folder's config.json and weights.
-func LoadModel(dir string, dtype tensor.DType, device tensor.Device) (*model.Model, error) {
+// LoadModel reads a Hugging Face folder's config.json and weights; ranks are model.Load's.
+func LoadModel(dir string, dtype tensor.DType, device tensor.Device, ranks ...*distributed.Group) (*model.Model, error) {
 	path := filepath.Join(dir, "config.json")
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -223,7 +224,7 @@ func LoadModel(dir string, dtype tensor.DType, device tensor.Device) (*model.Mod
 	return model.Load(c, dtype, device, func(name string) (string, []int64, []byte, error) {
 		t, err := w.Read(name)
 		return t.DType, t.Shape, t.Data, err
-	})
+	}, ranks...)
 }
 
 // loadModel loads or initialises the policy.
@@ -243,7 +244,15 @@ func (r *run) loadModel(t *tokenizer.Tokenizer, dtype tensor.DType, device tenso
 	if c.VocabSize < t.VocabSize() {
 		return nil, invalidField("model.init.vocab_size", fmt.Errorf("got %d, the tokenizer has %d tokens", c.VocabSize, t.VocabSize()))
 	}
-	return model.New(c, dtype, device, r.config.Seed)
+	return model.New(c, dtype, device, r.config.Seed, r.sharding())
+}
+
+// sharding is the group that the weights are divided among; nil where each rank has all.
+func (r *run) sharding() *distributed.Group {
+	if r.config.Placement.Sharding == runconfig.ShardingFull {
+		return r.group
+	}
+	return nil
 }
 
 // openModel loads a language model, openReward one with a score head.
@@ -268,7 +277,7 @@ func (r *run) openAny(field string, s runconfig.Source, t *tokenizer.Tokenizer, 
 	if err != nil {
 		return nil, invalidField(field, err)
 	}
-	m, err := LoadModel(dir, dtype, device)
+	m, err := LoadModel(dir, dtype, device, r.sharding())
 	if err != nil {
 		return nil, invalidData(field, err)
 	}

@@ -15,8 +15,13 @@ import (
 	"github.com/go-logr/logr/testr"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/data"
 	"github.com/alignment-dev/alignment-operator/runtime/distributed"
+	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
+	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/run"
+	"github.com/alignment-dev/alignment-operator/runtime/tensor"
+	"github.com/alignment-dev/alignment-operator/runtime/train"
 )
 
 // configsVariable names, in a process that is a rank, a folder of RunConfigs to carry out one after another.
@@ -36,7 +41,12 @@ func TestMain(m *testing.M) {
 		link.Gone()
 		os.Exit(runconfig.ExitError)
 	}()
-	r := carryOut(*p, os.Getenv(configsVariable))
+	var r runconfig.Result
+	if dir := os.Getenv(configsVariable); dir != "" {
+		r = carryOut(*p, dir)
+	} else {
+		r = weigh(*p)
+	}
 	if err := link.Report(r); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
@@ -70,6 +80,9 @@ func carryOut(p distributed.Process, dir string) (r runconfig.Result) {
 func launch(t *testing.T, ranks int, configs []*runconfig.RunConfig) runconfig.Result {
 	t.Helper()
 	dir := t.TempDir()
+	if configs == nil {
+		dir = "" // to weigh
+	}
 	for i, c := range configs {
 		c.Placement.ProcessesPerNode = ranks
 		if err := c.Validate(); err != nil {
@@ -113,16 +126,21 @@ func TestRanksGiveOneTrajectory(t *testing.T) {
 	for _, c := range alone {
 		mustPublish(t, c)
 	}
-	for _, ranks := range []int{2, 4} {
-		configs := in(ranks)
-		if r := launch(t, ranks, configs); r.ExitCode != runconfig.ExitDone {
-			t.Fatalf("%d ranks: %+v", ranks, r)
-		}
-		for i, c := range configs {
-			off, where := distance(t, folder(alone[i]), folder(c))
-			t.Logf("%s in %d ranks: at most %.1e off (%s)", c.Name, ranks, off, where)
-			if !(off <= tolerance) {
-				t.Errorf("%s in %d ranks: %s is %g off", c.Name, ranks, where, off)
+	for _, sharding := range []string{runconfig.ShardingNone, runconfig.ShardingFull} {
+		for _, ranks := range []int{2, 4} {
+			configs := in(ranks)
+			for _, c := range configs {
+				c.Placement.Sharding = sharding
+			}
+			if r := launch(t, ranks, configs); r.ExitCode != runconfig.ExitDone {
+				t.Fatalf("%d ranks, sharding %s: %+v", ranks, sharding, r)
+			}
+			for i, c := range configs {
+				off, where := distance(t, folder(alone[i]), folder(c))
+				t.Logf("%s in %d ranks, sharding %s: at most %.1e off (%s)", c.Name, ranks, sharding, off, where)
+				if !(off <= tolerance) {
+					t.Errorf("%s in %d ranks, sharding %s: %s is %g off", c.Name, ranks, sharding, where, off)
+				}
 			}
 		}
 	}
@@ -151,4 +169,66 @@ func distance(t *testing.T, want, got string) (most float64, where string) {
 		}
 	}
 	return most, where
+}
+
+// TestShardedRankHoldsItsPart: of four ranks each holds at most 0.35 of what one process holds in weights and moments, after
+// a step, in which all gradients were there.
+func TestShardedRankHoldsItsPart(t *testing.T) {
+	r := launch(t, 4, nil)
+	if r.ExitCode != runconfig.ExitDone {
+		t.Fatalf("%+v", r)
+	}
+	t.Logf("at rest %.3f, at the most of a step, activations included, %.3f of one process's weights and moments", r.Metrics["rest"], r.Metrics["peak"])
+	if share := r.Metrics["rest"]; !(share > 0.2 && share <= 0.35) {
+		t.Errorf("a rank holds %.3f of one process's weights and moments", share)
+	}
+}
+
+// weigh compares what a step leaves in memory with the weights divided to what it leaves with all of them; the most of
+// any rank.
+func weigh(p distributed.Process) (r runconfig.Result) {
+	c, err := model.ParseConfig("weigh", []byte(`{"model_type": "llama", "vocab_size": 1024, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 4}`))
+	if err != nil {
+		panic(err)
+	}
+	batch := data.BatchSequences([]data.Sequence{{Tokens: []int32{3, 1, 4}, ResponseMask: []bool{false, true, true}}}, 0)
+	measure := func(g, among *distributed.Group) (rest, peak float64) {
+		tensor.Scoped(func() {
+			_, before := tensor.Live()
+			m, err := model.New(c, tensor.Float32, tensor.CPU, 1, among)
+			if err != nil {
+				panic(err)
+			}
+			l := train.NewLearner("policy", m, runconfig.Training{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8})
+			l.Group = g
+			tensor.ResetPeak()
+			tensor.Scoped(func() {
+				evaluate.TokenLogps(m, batch).TokenLogps.Sum().Backward()
+				m.FinishBackward()
+				if _, err := l.Update(1e-3, 0); err != nil {
+					panic(err)
+				}
+			})
+			_, after := tensor.Live()
+			rest, peak = float64(after-before), float64(tensor.PeakBytes()-before)
+		})
+		return rest, peak
+	}
+	err = tensor.Run(func() error {
+		g, err := distributed.Join(p, tensor.CPU)
+		if err != nil {
+			return err
+		}
+		all, _ := measure(nil, nil)
+		rest, peak := measure(g, g)
+		r.Metrics = map[string]float64{}
+		for _, of := range distributed.Gather(g, []float64{rest / all, peak / all}) {
+			r.Metrics["rest"], r.Metrics["peak"] = max(r.Metrics["rest"], of[0]), max(r.Metrics["peak"], of[1])
+		}
+		return nil
+	})
+	if err != nil {
+		return runconfig.Result{ExitCode: runconfig.ExitError, Reason: runconfig.ReasonError, Message: err.Error()}
+	}
+	return r
 }

@@ -119,9 +119,6 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 	if err := r.identify(); err != nil {
 		return result, err
 	}
-	if r.config.Placement.Sharding == runconfig.ShardingFull {
-		return result, invalidField("placement.sharding", errors.New("this trainer keeps all weights on every rank: set None"))
-	}
 	if !r.first() {
 		return r.follow(ctx)
 	}

@@ -85,11 +85,13 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 		}
 	}
 	after := answers()
-	if !r.first() {
-		return result, nil
-	}
-	digest, err := r.publish(method.Published(), tok, metrics)
-	if err != nil {
+	var digest string
+	method.Published().Whole(func() {
+		if r.first() {
+			digest, err = r.publish(method.Published(), tok, metrics)
+		}
+	})
+	if err != nil || !r.first() {
 		return result, err
 	}
 	result.Output = r.output(digest)

@@ -41,7 +41,7 @@ func NewLearner(name string, m *model.Model, c runconfig.Training) *Learner {
 // norm before clipping; when that or the loss is not finite nothing is applied, and the error is ErrDiverged.
 func (l *Learner) Update(rate, loss float64) (gradNorm float64, err error) {
 	l.reduce()
-	gradNorm = optim.ClipGradNorm(l.params, l.maxGradNorm)
+	gradNorm = optim.ClipShardedGradNorm(l.params, l.maxGradNorm, l.shards())
 	if !finite(loss) || !finite(gradNorm) {
 		return gradNorm, fmt.Errorf("%w: %s loss %g, gradient norm %g", ErrDiverged, l.Name, loss, gradNorm)
 	}
@@ -57,7 +57,7 @@ const bucketElements = 16 << 20
 // reduce adds up the gradients of all ranks, of which every one has a part of the batch's. A rank without a gradient, since
 // it had no example, has zeros.
 func (l *Learner) reduce() {
-	if l.Group.World() == 1 {
+	if l.Group.World() == 1 || l.Model.Sharded() { // which has done so, block by block
 		return
 	}
 	tensor.NoGrad(func() {
@@ -104,15 +104,27 @@ func (l *Learner) norm() (norm float64) {
 			tensor.NoGrad(func() { norm = tensor.Stack(0, tensor.ForeachNorm(weights)...).To(tensor.Float64).Norm().Item() })
 		})
 	}
+	if g := l.shards(); g != nil {
+		norm = math.Sqrt(g.SumOf([]float64{norm * norm})[0])
+	}
 	return norm
 }
 
-// StateBytes is what the learner takes in a saved state: the weights that change and AdamW's two moments.
-func (l *Learner) StateBytes() int64 {
-	if l.adamw == nil {
-		return Bytes(l.params)
+// shards is the group whose ranks have a part of the weights each; nil where this one has them whole.
+func (l *Learner) shards() *distributed.Group {
+	if l.Model.Sharded() {
+		return l.Group
 	}
-	return 3 * Bytes(l.params)
+	return nil
+}
+
+// StateBytes is what the learner takes in a saved state, of all ranks: the weights that change and AdamW's two moments.
+func (l *Learner) StateBytes() int64 {
+	n := Bytes(l.params) * int64(l.shards().World())
+	if l.adamw == nil {
+		return n
+	}
+	return 3 * n
 }
 
 // Bytes is what weights take.

@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
+	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/optim"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
@@ -18,6 +21,11 @@ const trainerFile = "trainer.json"
 
 func (l *Learner) weightsFile() string   { return l.Name + ".safetensors" }
 func (l *Learner) optimizerFile() string { return l.Name + "-optimizer.safetensors" }
+
+// shardFile is the file of a rank's parts of what file would hold, as transformers names them.
+func shardFile(file string, rank, world int) string {
+	return fmt.Sprintf("%s-%05d-of-%05d.safetensors", strings.TrimSuffix(file, ".safetensors"), rank+1, world)
+}
 
 // ErrOtherRun is a state that belongs to another run.
 var ErrOtherRun = errors.New("it belongs to another run, or to inputs that have changed since: put those back, or delete the folder state to begin anew")
@@ -34,19 +42,18 @@ type trainerState struct {
 func (t *Trainer) save() error {
 	defer t.Group.Any(false) // the others wait: no rank ends before the state is whole
 	if !t.Group.First() {
+		// Where rank 0 writes: nowhere, if the state is there already.
+		if dir := distributed.Gather(t.Group, "")[0]; dir != "" {
+			t.writeLearners(dir)
+		}
 		return nil
 	}
+	var asked bool
 	err := checkpoint.SaveState(t.Dir, t.run.Step, t.Config.Checkpoint.KeepLast, func(dir string) error {
-		for _, l := range t.Method.Learners() {
-			if err := checkpoint.WriteSafetensors(filepath.Join(dir, l.weightsFile()), Weights(l.params), nil); err != nil {
-				return err
-			}
-			if l.adamw == nil {
-				continue
-			}
-			if err := checkpoint.WriteSafetensors(filepath.Join(dir, l.optimizerFile()), named(l.adamw.State()), nil); err != nil {
-				return err
-			}
+		asked = true
+		distributed.Gather(t.Group, dir)
+		if err := t.writeLearners(dir); err != nil {
+			return err
 		}
 		s := trainerState{Totals: t.run, Seen: t.seen.storable(), Identity: t.Identity, Numbers: map[string]float64{}}
 		for name, v := range t.Method.Numbers() {
@@ -58,8 +65,52 @@ func (t *Trainer) save() error {
 		}
 		return os.WriteFile(filepath.Join(dir, trainerFile), b, 0o644)
 	})
+	if !asked {
+		distributed.Gather(t.Group, "")
+	}
 	if err != nil {
 		return fmt.Errorf("save state of step %d: %w", t.run.Step, err)
+	}
+	return nil
+}
+
+// writeLearners writes weights and optimisers into a folder: rank 0 those that all ranks have, every rank its parts of
+// those that are divided. It returns when all have, with the first error of any.
+func (t *Trainer) writeLearners(dir string) error {
+	var message string
+	if err := t.writeOwn(dir); err != nil {
+		if t.Group.World() == 1 {
+			return err
+		}
+		message = err.Error()
+	}
+	for rank, of := range distributed.Gather(t.Group, message) {
+		if of != "" {
+			return fmt.Errorf("rank %d: %s", rank, of)
+		}
+	}
+	return nil
+}
+
+func (t *Trainer) writeOwn(dir string) error {
+	for _, l := range t.Method.Learners() {
+		write := func(file string, tensors []checkpoint.Tensor) error {
+			if g := l.shards(); g != nil {
+				file = shardFile(file, g.Rank(), g.World())
+			} else if !t.Group.First() {
+				return nil
+			}
+			return checkpoint.WriteSafetensors(filepath.Join(dir, file), tensors, nil)
+		}
+		if err := write(l.weightsFile(), Weights(l.params)); err != nil {
+			return err
+		}
+		if l.adamw == nil {
+			continue
+		}
+		if err := write(l.optimizerFile(), named(l.adamw.State())); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -85,13 +136,13 @@ func (t *Trainer) restore() (int, error) {
 		return 0, fmt.Errorf("load state %s: %w: it has %d steps, this one %d", dir, ErrOtherRun, s.TotalSteps, t.run.TotalSteps)
 	}
 	for _, l := range t.Method.Learners() {
-		if err := load(filepath.Join(dir, l.weightsFile()), parameters(l.params)); err != nil {
+		if err := load(filepath.Join(dir, l.weightsFile()), parameters(l.params), l.shards()); err != nil {
 			return 0, err
 		}
 		if l.adamw == nil {
 			continue
 		}
-		if err := load(filepath.Join(dir, l.optimizerFile()), l.adamw.State()); err != nil {
+		if err := load(filepath.Join(dir, l.optimizerFile()), l.adamw.State(), l.shards()); err != nil {
 			return 0, err
 		}
 	}
@@ -112,7 +163,7 @@ func Weights(params []model.Parameter) []checkpoint.Tensor { return named(parame
 func parameters(params []model.Parameter) []optim.Named {
 	out := make([]optim.Named, len(params))
 	for i, p := range params {
-		out[i] = optim.Named{Name: p.Name, Tensor: p.Tensor}
+		out[i] = optim.Named{Name: p.Name, Tensor: p.Tensor, Shape: p.Shape}
 	}
 	return out
 }
@@ -130,23 +181,92 @@ var dtypes = map[tensor.DType]string{
 	tensor.Float64: "F64", tensor.Float32: "F32", tensor.BFloat16: "BF16", tensor.Float16: "F16", tensor.Int64: "I64",
 }
 
-// load copies a safetensors file into tensors that exist.
-func load(path string, into []optim.Named) error {
-	f, err := checkpoint.OpenSafetensors(path)
+// load copies what was saved into tensors that exist: whole ones, or this rank's parts where into are those of the
+// ranks of g. What was saved may be whole, or in the parts of any number of ranks.
+func load(path string, into []optim.Named, g *distributed.Group) error {
+	saved, err := openSaved(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("load state %s: %w", path, err)
 	}
-	defer f.Close()
+	defer saved.close()
 	for _, n := range into {
-		stored, err := f.Read(n.Name)
+		total := n.Tensor.NumElements()
+		from, count := int64(0), total // of the elements in a row
+		if n.Shape != nil {
+			length := total
+			total = 1
+			for _, d := range n.Shape {
+				total *= d
+			}
+			from = min(int64(g.Rank())*length, total)
+			count = min(length, total-from)
+		}
+		b, err := saved.elements(n.Name, total, from, count, int64(n.Tensor.DType().Size()))
 		if err != nil {
 			return fmt.Errorf("load state %s: %w", path, err)
 		}
 		tensor.Scoped(func() {
 			tensor.NoGrad(func() {
-				n.Tensor.CopyInPlace(tensor.FromBytes(n.Tensor.DType(), stored.Data, stored.Shape...))
+				to := n.Tensor.Detach().Reshape(-1).Narrow(0, 0, count) // a part's rest stays 0
+				to.CopyInPlace(tensor.FromBytes(n.Tensor.DType(), b, count))
 			})
 		})
 	}
 	return nil
+}
+
+// saved are tensors that ranks have saved in parts: rank r the r-th of equally many elements in a row.
+type saved []*checkpoint.Safetensors
+
+// openSaved opens a file, or those of its parts.
+func openSaved(path string) (files saved, err error) {
+	f, err := checkpoint.OpenSafetensors(path)
+	if err == nil {
+		return saved{f}, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	stem := strings.TrimSuffix(path, ".safetensors")
+	first, bad := filepath.Glob(stem + "-00001-of-*.safetensors")
+	if bad != nil || len(first) != 1 {
+		return nil, err
+	}
+	var world int
+	if _, err := fmt.Sscanf(strings.TrimPrefix(first[0], stem), "-00001-of-%d.safetensors", &world); err != nil {
+		return nil, fmt.Errorf("%s: %w", first[0], err)
+	}
+	for rank := range world {
+		f, err := checkpoint.OpenSafetensors(shardFile(path, rank, world))
+		if err != nil {
+			files.close()
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// elements are count of a tensor's total elements, each of so many bytes, from one on.
+func (s saved) elements(name string, total, from, count, size int64) (b []byte, err error) {
+	length := (total + int64(len(s)) - 1) / int64(len(s)) // of a part
+	for rank := from / max(length, 1); int64(len(b)) < count*size; rank++ {
+		t, err := s[rank].Read(name)
+		if err != nil {
+			return nil, err
+		}
+		if int64(len(t.Data)) != length*size {
+			return nil, fmt.Errorf("%s has %d bytes in part %d of %d, want %d", name, len(t.Data), rank+1, len(s), length*size)
+		}
+		begin := from + int64(len(b))/size - rank*length
+		end := min(length, from+count-rank*length)
+		b = append(b, t.Data[begin*size:end*size]...)
+	}
+	return b, nil
+}
+
+func (s saved) close() {
+	for _, f := range s {
+		f.Close()
+	}
 }
