@@ -466,7 +466,7 @@ func TestHostileURIs(t *testing.T) {
 			}
 		}
 		stage := stored(t, ns, validSFT).(*v1alpha1.SFTJob)
-		stage.Spec.Data.Train[0].URI = v1alpha1.URI(uri)
+		stage.Spec.Data.Train[0].URI = v1alpha1.DataURI(uri)
 		run, err := rendered(stage) // by someone who gets around the schema
 		if err != nil {
 			continue

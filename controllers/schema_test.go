@@ -245,6 +245,10 @@ func (w *walker) rules(path []any, s *apiext.JSONSchemaProps, object map[string]
 // celCases are violations of rules that none of candidates violates: merge patches of the rule's own
 // node in a valid resource, by the rule's message.
 var celCases = map[string][]string{
+	"takes no weight: all of it is evaluated":              {`{evalFraction: null, eval: [{uri: "pvc://c/e.jsonl", weight: "2"}]}`},
+	"takes no weight: the mean reward is over all of them": {`{demonstrations: [{uri: "pvc://c/d.jsonl", weight: "2"}]}`},
+	"may have * in its last part only":                     {`"pvc://c/a*/b.jsonl"`},
+
 	"metadata.name must be at most 50 lower-case letters, digits and -, beginning with a letter: pods are named after it": {`{metadata: {name: has.dot}}`},
 	"digest goes with uri; a stage's own digest is used with from":                                                        {`{uri: null, from: {kind: SFTJob, name: up}, digest: "sha256:` + strings.Repeat("0", 64) + `"}`},
 	"a reward model is no policy":                                                 {`{uri: null, from: {kind: RewardModelJob, name: up}}`},

@@ -97,6 +97,9 @@ type Data struct {
 	// MaxPromptLength is the longest prompt in tokens; longer ones lose their beginning. 0 means MaxLength/2
 	// where an example is too long.
 	MaxPromptLength int `yaml:"maxPromptLength,omitempty"`
+	// Packing lays the examples of a micro-batch out in as few rows as its longest one allows, without
+	// attention between them (SFT only). It changes memory and speed, not the result.
+	Packing bool `yaml:"packing,omitempty"`
 	// LossOn is "response" (default) or "all" (prompt tokens count too; SFT only).
 	LossOn string `yaml:"lossOn,omitempty"`
 	// Demonstrations are what a reward model's mean reward is 0 on afterwards (RewardModel only);
@@ -106,14 +109,19 @@ type Data struct {
 	Pretraining []Dataset `yaml:"pretraining,omitempty"`
 }
 
-// Dataset is one file of examples: JSON lines, a JSON array (either may be gzipped) or Parquet.
+// Dataset is a file of examples, or the files of a folder or pattern: JSON lines, JSON arrays (either may be gzipped) or Parquet.
 type Dataset struct {
-	// URI is file:///x.jsonl, file:///x.jsonl.gz or pvc://claim/x.jsonl.
+	// URI is file:///x.jsonl or pvc://claim/x.jsonl, a folder, whose data files in it and below are taken, or a
+	// pattern, whose last part has *.
 	URI string `yaml:"uri"`
-	// Digest is the SHA-256 of the file as stored, as "sha256:<64 hex>"; verified when set.
+	// Digest is the SHA-256 of the file as stored, as "sha256:<64 hex>"; verified when set. Of several files it is
+	// that of the text with a line "<64 hex>  <path>" each, sorted by path below the folder, as sha256sum writes them.
 	Digest string `yaml:"digest,omitempty"`
 	// Format is one of Formats: auto tells it from the columns of the first line.
 	Format string `yaml:"format,omitempty"`
+	// Weight says how often each example comes in an epoch (default 1): 2 is twice, 0.25 is for a quarter of
+	// them, others each epoch. Only of Train and Pretraining.
+	Weight *float64 `yaml:"weight,omitempty"`
 	// Columns maps this project's column names, one of ColumnNames, to the file's own.
 	Columns map[string]string `yaml:"columns,omitempty"`
 }

@@ -170,6 +170,10 @@ func (c *RunConfig) checkData(p *checker) {
 			p.uri(s.URI, f+".uri")
 			p.digest(s.Digest, f+".digest")
 			p.oneOf(s.Format, f+".format", Formats...)
+			if s.Weight != nil {
+				p.that(list.drawn, f+".weight", "goes with what is trained on: data.train and data.pretraining")
+				p.that(*s.Weight > 0 && *s.Weight <= 1000, f+".weight", "got %g, want above 0 to 1000", *s.Weight)
+			}
 			for k := range s.Columns {
 				p.oneOf(k, f+".columns", ColumnNames...)
 			}
@@ -179,6 +183,7 @@ func (c *RunConfig) checkData(p *checker) {
 	p.count(d.MaxLength, 2, "data.maxLength")
 	p.that(d.MaxPromptLength >= 0 && d.MaxPromptLength < d.MaxLength, "data.maxPromptLength", "got %d, want 0 to below maxLength", d.MaxPromptLength)
 	p.oneOf(d.LossOn, "data.lossOn", "response", "all")
+	p.that(!d.Packing || c.Method == SFT, "data.packing", "goes with method SFT")
 }
 
 func (c *RunConfig) checkTraining(p *checker) {
@@ -205,9 +210,10 @@ func (c *RunConfig) checkTraining(p *checker) {
 type datasetList struct {
 	field    string
 	datasets *[]Dataset
+	drawn    bool // by weight
 }
 
 // lists are all datasets, by their field.
 func (d *Data) lists() []datasetList {
-	return []datasetList{{"data.train", &d.Train}, {"data.eval", &d.Eval}, {"data.demonstrations", &d.Demonstrations}, {"data.pretraining", &d.Pretraining}}
+	return []datasetList{{"data.train", &d.Train, true}, {"data.eval", &d.Eval, false}, {"data.demonstrations", &d.Demonstrations, false}, {"data.pretraining", &d.Pretraining, true}}
 }

@@ -20,6 +20,14 @@ type Digest string
 // +kubebuilder:validation:XValidation:rule="!self.matches('/[.][.]?(/|$)')",message="has a . or .. in its path"
 type URI string
 
+// DataURI is a file or folder in a PersistentVolumeClaim of the resource's namespace, pvc://claim/path, or a pattern
+// of files: * in its last part stands for any characters.
+// +kubebuilder:validation:Pattern=`^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._=+@,*-]+)+$`
+// +kubebuilder:validation:MaxLength=1024
+// +kubebuilder:validation:XValidation:rule="!self.matches('/[.][.]?(/|$)')",message="has a . or .. in its path"
+// +kubebuilder:validation:XValidation:rule="!self.matches('[*].*/')",message="may have * in its last part only"
+type DataURI string
+
 // StageReference names a stage. Its checkpoint is used once it is trained.
 // +kubebuilder:validation:XValidation:rule="has(self.__namespace__) == has(self.claim)",fieldPath=".claim",message="goes with namespace: a pod mounts claims of its own namespace only, so claim names the one that holds the same files"
 type StageReference struct {
@@ -159,6 +167,7 @@ type Stop struct {
 // Data is what a stage trains and evaluates on.
 // +kubebuilder:validation:XValidation:rule="!has(self.maxPromptLength) || self.maxPromptLength < self.maxLength",fieldPath=".maxPromptLength",message="must be less than maxLength"
 // +kubebuilder:validation:XValidation:rule="!(has(self.eval) && has(self.evalFraction))",fieldPath=".evalFraction",message="goes without eval: the held-out data is either a part of train or files of its own"
+// +kubebuilder:validation:XValidation:rule="!has(self.eval) || self.eval.all(d, !has(d.weight))",fieldPath=".eval",message="takes no weight: all of it is evaluated"
 type Data struct {
 	// Train are read one after another, then shuffled by the seed.
 	// +kubebuilder:validation:MinItems=1
@@ -187,11 +196,16 @@ type Data struct {
 	MaxPromptLength int32 `json:"maxPromptLength,omitempty"`
 }
 
-// Dataset is a file of examples: JSON lines or a JSON array, gzipped or not, or Parquet.
+// Dataset is a file of examples, or several: JSON lines or a JSON array, gzipped or not, or Parquet.
 type Dataset struct {
-	// URI of the file.
-	URI URI `json:"uri"`
-	// Digest of the file as it is stored, verified before training.
+	// URI of a file, a folder, whose data files in it and below are taken, or a pattern.
+	URI DataURI `json:"uri"`
+	// Weight says how often each example comes in an epoch: "2" is twice, "0.25" is for a quarter of them, others
+	// each epoch. Default: "1".
+	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0 && double(self) <= 1000.0",message="must be greater than 0 and at most 1000"
+	// +optional
+	Weight Decimal `json:"weight,omitempty"`
+	// Digest of the file as it is stored, verified before training; of several, that of their list (docs/data.md).
 	// +optional
 	Digest Digest `json:"digest,omitempty"`
 	// Format of the examples. Default: auto, which tells it from the columns of the first line. (Not the

@@ -35,6 +35,7 @@ type RewardModelJob struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.training.minLearningRateRatio) || double(self.training.minLearningRateRatio) > 0.0",fieldPath=".training.minLearningRateRatio",message="must be greater than 0 for a RewardModelJob"
 // +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.maxKL)",fieldPath=".stop.maxKL",message="there is no reference that a KL could be measured to"
 // +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.minRewardAccuracy) || has(self.data.eval) || has(self.data.evalFraction)",fieldPath=".stop.minRewardAccuracy",message="is measured on held-out examples: set data.eval or data.evalFraction"
+// +kubebuilder:validation:XValidation:rule="!has(self.demonstrations) || self.demonstrations.all(d, !has(d.weight))",fieldPath=".demonstrations",message="takes no weight: the mean reward is over all of them"
 type RewardModelJobSpec struct {
 	// Model is what training starts from: usually an SFTJob's. Its vocabulary's head is replaced by
 	// one that gives a single score.

@@ -44,7 +44,11 @@ type SFTJobSpec struct {
 	// +kubebuilder:validation:Enum=response;all
 	// +kubebuilder:default=response
 	// +optional
-	LossOn    string `json:"lossOn,omitempty"`
+	LossOn string `json:"lossOn,omitempty"`
+	// Packing lays several examples out in one row where they fit, without attention between them: memory and
+	// speed, not the result.
+	// +optional
+	Packing   bool `json:"packing,omitempty"`
 	StageSpec `json:",inline"`
 }
 

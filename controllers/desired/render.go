@@ -42,7 +42,7 @@ func render(stage v1alpha1.Stage, resolved []v1alpha1.Input) (*runconfig.RunConf
 
 func (r *renderer) sft(s *v1alpha1.SFTJob, c *runconfig.RunConfig) {
 	c.Method = runconfig.SFT
-	c.Data.LossOn = s.Spec.LossOn
+	c.Data.LossOn, c.Data.Packing = s.Spec.LossOn, s.Spec.Packing
 	m := s.Spec.Model
 	if m.Init == nil {
 		c.Model.Source = r.source(v1alpha1.RoleModel, v1alpha1.CheckpointSource{From: m.From, URI: m.URI, Digest: m.Digest})
@@ -62,14 +62,14 @@ func (r *renderer) rewardModel(s *v1alpha1.RewardModelJob, c *runconfig.RunConfi
 	c.Method = runconfig.RewardModel
 	c.Model.Source = r.source(v1alpha1.RoleModel, s.Spec.Model)
 	c.Objective = &runconfig.Objective{Type: s.Spec.Objective.Type}
-	c.Data.Demonstrations = datasets(s.Spec.Demonstrations)
+	c.Data.Demonstrations = r.datasets("spec.demonstrations", s.Spec.Demonstrations)
 }
 
 func (r *renderer) ppo(s *v1alpha1.PPOJob, c *runconfig.RunConfig) {
 	c.Method = runconfig.PPO
 	c.Model.Source = r.source(v1alpha1.RoleModel, s.Spec.Model)
 	c.Reference = r.optionalSource(v1alpha1.RoleReference, s.Spec.Reference)
-	c.Data.Pretraining = datasets(s.Spec.Pretraining)
+	c.Data.Pretraining = r.datasets("spec.pretraining", s.Spec.Pretraining)
 	p := s.Spec.PPO
 	c.PPO = &runconfig.PPOSettings{
 		RewardModel:       r.source(v1alpha1.RoleRewardModel, s.Spec.RewardModel),
@@ -143,8 +143,8 @@ func (r *renderer) common(stage v1alpha1.Stage) *runconfig.RunConfig {
 		Name:    stage.GetNamespace() + "/" + stage.GetName(),
 		Seed:    uint64(s.Seed),
 		Data: runconfig.Data{
-			Train:           datasets(s.Data.Train),
-			Eval:            datasets(s.Data.Eval),
+			Train:           r.datasets("spec.data.train", s.Data.Train),
+			Eval:            r.datasets("spec.data.eval", s.Data.Eval),
 			EvalFraction:    r.decimal("spec.data.evalFraction", s.Data.EvalFraction),
 			MaxLength:       int(s.Data.MaxLength),
 			MaxPromptLength: int(s.Data.MaxPromptLength),
@@ -263,9 +263,9 @@ func (r *renderer) fail(field string, err error) {
 	}
 }
 
-func datasets(in []v1alpha1.Dataset) []runconfig.Dataset {
+func (r *renderer) datasets(field string, in []v1alpha1.Dataset) []runconfig.Dataset {
 	var out []runconfig.Dataset
-	for _, d := range in {
+	for i, d := range in {
 		var columns map[string]string
 		for k, v := range d.Columns {
 			if columns == nil {
@@ -273,7 +273,8 @@ func datasets(in []v1alpha1.Dataset) []runconfig.Dataset {
 			}
 			columns[k] = string(v)
 		}
-		out = append(out, runconfig.Dataset{URI: string(d.URI), Digest: string(d.Digest), Format: d.Format, Columns: columns})
+		out = append(out, runconfig.Dataset{URI: string(d.URI), Digest: string(d.Digest), Format: d.Format, Columns: columns,
+			Weight: r.optional(fmt.Sprintf("%s[%d].weight", field, i), d.Weight)})
 	}
 	return out
 }

@@ -1,5 +1,7 @@
 package data
 
+import "slices"
+
 // Batch is a rectangle of rows of tokens, with who attends to whom and which tokens count.
 //
 // Token q attends to token k of its row when k <= q and Segments[k] is Segments[q] or
@@ -36,16 +38,40 @@ func BatchSequences(seqs []Sequence, pad int32) Batch {
 	b := newBatch(len(seqs), longest, len(seqs), pad)
 	for i, s := range seqs {
 		r := row{batch: &b, index: i}
-		r.add(s.Tokens, 0, -1, 0)
-		r.end(i, r.used-1)
-		for k, counts := range s.ResponseMask {
-			if !counts {
-				continue
-			}
-			r.end(i, k)
-			if k > 0 { // nothing predicts the first token of all
-				r.predict(k-1, s.Tokens[k], i)
-			}
+		r.sequence(s, 0, i)
+	}
+	return b
+}
+
+// PackSequences lays sequences out in as few rows of the longest one's length as first-fit finds, longest
+// first. They do not see each other, and each begins at position 0: a token gets the log-probability that it
+// gets in a row of its own.
+func PackSequences(seqs []Sequence, pad int32) Batch {
+	order := make([]int, len(seqs))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return len(seqs[b].Tokens) - len(seqs[a].Tokens) })
+	var rows [][]int // of sequences
+	var free []int   // tokens left in each
+	for _, i := range order {
+		n := len(seqs[i].Tokens)
+		r := slices.IndexFunc(free, func(left int) bool { return left >= n })
+		if r < 0 {
+			r = len(rows)
+			rows, free = append(rows, nil), append(free, len(seqs[order[0]].Tokens))
+		}
+		rows[r], free[r] = append(rows[r], i), free[r]-n
+	}
+	longest := 0
+	if len(order) > 0 {
+		longest = len(seqs[order[0]].Tokens)
+	}
+	b := newBatch(len(rows), longest, len(seqs), pad)
+	for k, members := range rows {
+		r := row{batch: &b, index: k}
+		for segment, i := range members {
+			r.sequence(seqs[i], int64(segment), i)
 		}
 	}
 	return b
@@ -143,6 +169,22 @@ func (r *row) add(tokens []int32, segment, prefix int64, position int) {
 		r.used++
 	}
 	r.batch.NumTokens += len(tokens)
+}
+
+// sequence appends a sequence as a segment of its own, response number i of the batch.
+func (r *row) sequence(s Sequence, segment int64, i int) {
+	first := r.used
+	r.add(s.Tokens, segment, -1, 0)
+	r.end(i, r.used-1)
+	for k, counts := range s.ResponseMask {
+		if !counts {
+			continue
+		}
+		r.end(i, first+k)
+		if k > 0 { // nothing predicts the first token of all
+			r.predict(first+k-1, s.Tokens[k], i)
+		}
+	}
 }
 
 // predict counts token, which the state at a column of this row predicts, for a response.

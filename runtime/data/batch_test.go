@@ -1,6 +1,7 @@
 package data
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -257,6 +258,82 @@ func TestPermutingGroupsPermutesRows(t *testing.T) {
 	}
 }
 
+func TestPackSequences(t *testing.T) {
+	sequence := func(n int, first int32) (s Sequence) {
+		for i := range n {
+			s.Tokens, s.ResponseMask = append(s.Tokens, first+int32(i)), append(s.ResponseMask, i >= n/2)
+		}
+		return s
+	}
+	seqs := []Sequence{sequence(3, 10), sequence(10, 20), sequence(6, 40), sequence(4, 50), sequence(7, 60)}
+	b, rows := PackSequences(seqs, 0), BatchSequences(seqs, 0)
+	if b.Rows != 3 || b.SeqLen != rows.SeqLen || b.NumTokens != rows.NumTokens || b.Responses != rows.Responses {
+		t.Errorf("got %d rows of %d with %d tokens of %d responses", b.Rows, b.SeqLen, b.NumTokens, b.Responses)
+	}
+	if !slices.Equal(b.Lengths, rows.Lengths) {
+		t.Errorf("got response lengths %v, want %v", b.Lengths, rows.Lengths)
+	}
+	seen := map[int64]int{}
+	for k, source := range b.Sources { // each sees its own example up to itself, and that alone
+		i, n := b.Sequence[k], 0
+		for n = range seqs[i].Tokens {
+			if int64(seqs[i].Tokens[n]) == b.Targets[k] {
+				break
+			}
+		}
+		if got := attended(t, b, source); !slices.Equal(got, seqs[i].Tokens[:n]) || b.Positions[source] != int64(n-1) {
+			t.Errorf("token %d of sequence %d is predicted at position %d from %v", n, i, b.Positions[source], got)
+		}
+		seen[i]++
+	}
+	for i, s := range seqs {
+		if want := int(rows.Lengths[i]); seen[int64(i)] != want || !slices.Equal(attended(t, b, b.Ends[i]), s.Tokens) {
+			t.Errorf("sequence %d: %d tokens count, want %d; its end sees %v", i, seen[int64(i)], want, attended(t, b, b.Ends[i]))
+		}
+	}
+	if b := PackSequences(nil, 0); b.Rows != 0 {
+		t.Errorf("of nothing there are %d rows", b.Rows)
+	}
+}
+
+func TestPlanByWeight(t *testing.T) {
+	lengths, weights := make([]int, 100), make([]float64, 100)
+	for i := range lengths {
+		lengths[i], weights[i] = i%7, []float64{2, 0.25, 1.5, 1}[i/25]
+	}
+	seen := map[int]bool{}
+	for epoch := range uint64(20) {
+		var times [100]int
+		var of [4]int
+		plan := Plan(lengths, weights, 1, 1, epoch)
+		for _, batch := range plan {
+			for _, i := range batch {
+				times[i]++
+				of[i/25]++
+				seen[i] = true
+			}
+		}
+		if of != [4]int{50, 6, 38, 25} { // 6.25 and 37.5, rounded
+			t.Errorf("epoch %d: got %v of each weight", epoch, of)
+		}
+		for i, n := range times {
+			if w := weights[i]; float64(n) < math.Floor(w) || float64(n) > math.Ceil(w) {
+				t.Errorf("epoch %d: example %d of weight %g comes %d times", epoch, i, w, n)
+			}
+		}
+	}
+	if len(seen) != len(lengths) {
+		t.Errorf("%d examples come in 20 epochs, want all", len(seen))
+	}
+	if n := len(Plan(lengths, weights, 8, 1, 3)); n != 119/8 {
+		t.Errorf("%d batches, want %d", n, 119/8)
+	}
+	all := slices.Repeat([]float64{1}, len(lengths))
+	if n := len(slices.Concat(Plan(lengths, all, 1, 1, 0)...)); n != len(lengths) {
+		t.Errorf("of weight 1 there are %d examples, want %d", n, len(lengths))
+	}
+}
+
 func TestPlan(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	lengths := make([]int, 1003)
@@ -264,11 +341,11 @@ func TestPlan(t *testing.T) {
 		lengths[i] = 1 + r.IntN(200)
 	}
 	const batchSize = 8
-	plan := Plan(lengths, batchSize, 1, 0)
-	if diff := cmp.Diff(plan, Plan(lengths, batchSize, 1, 0)); diff != "" {
+	plan := Plan(lengths, nil, batchSize, 1, 0)
+	if diff := cmp.Diff(plan, Plan(lengths, nil, batchSize, 1, 0)); diff != "" {
 		t.Error("the same seed and epoch give another plan")
 	}
-	for name, other := range map[string][][]int{"seed": Plan(lengths, batchSize, 2, 0), "epoch": Plan(lengths, batchSize, 1, 1)} {
+	for name, other := range map[string][][]int{"seed": Plan(lengths, nil, batchSize, 2, 0), "epoch": Plan(lengths, nil, batchSize, 1, 1)} {
 		if cmp.Equal(plan, other) {
 			t.Errorf("another %s gives the same plan", name)
 		}
@@ -302,11 +379,11 @@ func TestPlan(t *testing.T) {
 }
 
 func TestPlanOfFew(t *testing.T) {
-	plan := Plan([]int{3, 1, 2}, 8, 1, 0)
+	plan := Plan([]int{3, 1, 2}, nil, 8, 1, 0)
 	if len(plan) != 1 || !slices.Equal(plan[0], []int{1, 2, 0}) {
 		t.Errorf("got %v, want one batch of all three", plan)
 	}
-	if plan := Plan(nil, 8, 1, 0); len(plan) != 0 {
+	if plan := Plan(nil, nil, 8, 1, 0); len(plan) != 0 {
 		t.Errorf("got %v of no examples", plan)
 	}
 }

@@ -12,11 +12,17 @@ const bucketBatches = 16
 
 // Plan returns the batches of an epoch, as indices into lengths: a permutation that depends on
 // seed and epoch only, with examples of like length together, and the batches in random order.
-// No example comes twice. What is left after the last full batch, a different random part each
-// epoch, is left out, unless there is no full batch at all.
-func Plan(lengths []int, batchSize int, seed, epoch uint64) [][]int {
+// weights says how often each example comes: 2 is twice, 0.25 is a quarter of all examples of that
+// weight, others each epoch; nil is once. What is left after the last full batch, a different random
+// part each epoch, is left out, unless there is no full batch at all. All epochs have equally many
+// batches.
+func Plan(lengths []int, weights []float64, batchSize int, seed, epoch uint64) [][]int {
 	random := rand.New(rand.NewPCG(seed, epoch))
 	order := random.Perm(len(lengths))
+	if weights != nil {
+		order = repeat(order, weights)
+		random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	}
 	if full := len(order) / batchSize * batchSize; full > 0 {
 		order = order[:full]
 	}
@@ -27,6 +33,27 @@ func Plan(lengths []int, batchSize int, seed, epoch uint64) [][]int {
 	}
 	random.Shuffle(len(batches), func(i, j int) { batches[i], batches[j] = batches[j], batches[i] })
 	return batches
+}
+
+// repeat has each example as often as its weight says; of a fraction, the first in order have one more.
+func repeat(order []int, weights []float64) (out []int) {
+	more := map[float64]float64{} // examples of a weight that come once more than its whole part
+	for _, w := range weights {
+		_, fraction := math.Modf(w)
+		more[w] += fraction
+	}
+	for _, i := range order {
+		w := weights[i]
+		times := int(w)
+		if more[w] >= 0.5 { // rounds
+			more[w]--
+			times++
+		}
+		for range times {
+			out = append(out, i)
+		}
+	}
+	return out
 }
 
 // Micro cuts a batch into micro-batches of examples of like length, shortest first.

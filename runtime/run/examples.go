@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/data"
@@ -12,18 +13,21 @@ import (
 func load[T any](r *run, encode func(data.Record) ([]T, bool, error)) (s split[T], err error) {
 	c := r.config.Data
 	var from []int // the record that each example was made of
-	s.train, from, err = encodeAll(r, c.Train, encode)
+	s.train, from, s.weights, err = encodeAll(r, c.Train, encode)
 	if err != nil {
 		return s, dataError("data.train", err)
 	}
 	if len(c.Eval) > 0 {
-		if s.held, s.heldRecords, err = encodeAll(r, c.Eval, encode); err != nil {
+		if s.held, s.heldRecords, _, err = encodeAll(r, c.Eval, encode); err != nil {
 			return s, dataError("data.eval", err)
 		}
 	} else {
 		trainIndex, evalIndex := splitRecords(from, c.EvalFraction, r.config.Seed)
 		s.held, s.heldRecords = data.Pick(s.train, evalIndex), data.Pick(from, evalIndex)
 		s.train = data.Pick(s.train, trainIndex)
+		if s.weights != nil {
+			s.weights = data.Pick(s.weights, trainIndex)
+		}
 	}
 	if n := r.config.Evaluation.MaxExamples; n > 0 && len(s.held) > n {
 		s.held = s.held[:n]
@@ -59,35 +63,45 @@ func splitRecords(from []int, fraction float64, seed uint64) (train, eval []int)
 // split is a run's examples.
 type split[T any] struct {
 	train, held []T
-	heldRecords []int // the records of the held-out ones, by their number in the data they are from
+	weights     []float64 // of data.Plan, of the training examples
+	heldRecords []int     // the records of the held-out ones, by their number in the data they are from
 }
 
-// encodeAll encodes records and says which of them, by number, each example is from. An
-// error when none is left to learn from.
-func encodeAll[T any](r *run, list []runconfig.Dataset, encode func(data.Record) ([]T, bool, error)) (out []T, from []int, err error) {
+// encodeAll encodes records and says which of them, by number, each example is from, and what
+// it weighs; nil when all weigh 1. An error when none is left to learn from.
+func encodeAll[T any](r *run, list []runconfig.Dataset, encode func(data.Record) ([]T, bool, error)) (out []T, from []int, weights []float64, err error) {
 	n, dropped := 0, 0
-	for rec, err := range r.records(list) {
-		if err != nil {
-			return nil, nil, err
+	for _, d := range list {
+		weight := 1.0
+		if d.Weight != nil {
+			weight = *d.Weight
 		}
-		some, kept, err := encode(rec)
-		if err != nil {
-			return nil, nil, err
-		}
-		if kept {
-			for _, x := range some {
-				out, from = append(out, x), append(from, n)
+		for rec, err := range r.records([]runconfig.Dataset{d}) {
+			if err != nil {
+				return nil, nil, nil, err
 			}
-		} else {
-			dropped++
+			some, kept, err := encode(rec)
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			if kept {
+				for _, x := range some {
+					out, from, weights = append(out, x), append(from, n), append(weights, weight)
+				}
+			} else {
+				dropped++
+			}
+			n++
 		}
-		n++
+	}
+	if !slices.ContainsFunc(weights, func(w float64) bool { return w != 1 }) {
+		weights = nil
 	}
 	if len(out) == 0 {
-		return nil, nil, fmt.Errorf("%w: all %d have an empty response, or one that is cut off by the length limits", data.ErrNoExamples, n)
+		return nil, nil, nil, fmt.Errorf("%w: all %d have an empty response, or one that is cut off by the length limits", data.ErrNoExamples, n)
 	}
 	r.Log.Info("Read data", "files", len(list), "examples", len(out), "dropped", dropped)
-	return out, from, nil
+	return out, from, weights, nil
 }
 
 // questions are the first of the held-out records that ask something.

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
@@ -53,7 +56,7 @@ func (r *run) verifyInputs() error {
 		datasets []runconfig.Dataset
 	}{{"train", c.Data.Train}, {"eval", c.Data.Eval}, {"demonstrations", c.Data.Demonstrations}, {"pretraining", c.Data.Pretraining}} {
 		for i, d := range list.datasets {
-			if err := r.verifyFile(list.role, fmt.Sprintf("data.%s[%d]", list.role, i), d); err != nil {
+			if err := r.verifyDataset(list.role, fmt.Sprintf("data.%s[%d]", list.role, i), d); err != nil {
 				return err
 			}
 		}
@@ -99,23 +102,54 @@ func (r *run) verifyFolder(role, field string, s runconfig.Source) error {
 	return nil
 }
 
-func (r *run) verifyFile(role, field string, d runconfig.Dataset) error {
-	path, err := r.resolver.Path(d.URI)
+func (r *run) verifyDataset(role, field string, d runconfig.Dataset) error {
+	files, err := r.resolver.Expand(d.URI)
+	if errors.Is(err, storage.ErrNoFiles) {
+		return invalidData(field+".uri", err)
+	}
 	if err != nil {
 		return invalidField(field+".uri", err)
 	}
-	digest, err := storage.DigestFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return invalidData(field+".uri", fmt.Errorf("%s does not exist", d.URI))
+	var list strings.Builder // of several files
+	var digest string
+	for _, uri := range files {
+		path, err := r.resolver.Path(uri)
+		if err != nil {
+			return invalidField(field+".uri", err)
+		}
+		digest, err = storage.DigestFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return invalidData(field+".uri", fmt.Errorf("%s does not exist", uri))
+		}
+		if err != nil {
+			return invalidData(field+".uri", err)
+		}
+		fmt.Fprintf(&list, "%s  %s\n", strings.TrimPrefix(digest, "sha256:"), belowDataset(d.URI, uri))
 	}
-	if err != nil {
-		return invalidData(field+".uri", err)
+	if len(files) > 1 || files[0] != d.URI {
+		digest = storage.Digest([]byte(list.String()))
 	}
 	if d.Digest != "" && d.Digest != digest {
 		return fmt.Errorf("%s.digest: %w", field, &storage.DigestError{Path: d.URI, Want: d.Digest, Got: digest})
 	}
 	r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: d.URI, Digest: digest})
 	return nil
+}
+
+// belowDataset is the path of one of a dataset's files below its folder: equal files in equal folders are equal
+// data, wherever they are.
+func belowDataset(dataset, file string) string {
+	of := func(uri string) string {
+		if u, err := url.Parse(uri); err == nil {
+			return u.Path
+		}
+		return uri
+	}
+	dir := of(dataset)
+	if strings.Contains(dir, "*") {
+		dir = path.Dir(dir)
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(of(file), strings.TrimSuffix(dir, "/")), "/")
 }
 
 // identity is what a resume state must match: the run hash, and the inputs as they were read.
@@ -141,14 +175,21 @@ func digests(list []runconfig.Artifact) (out []string) {
 func (r *run) records(list []runconfig.Dataset) iter.Seq2[data.Record, error] {
 	return func(yield func(data.Record, error) bool) {
 		for _, d := range list {
-			path, err := r.resolver.Path(d.URI)
+			files, err := r.resolver.Expand(d.URI)
 			if err != nil {
 				yield(data.Record{}, err)
 				return
 			}
-			for rec, err := range data.Read(path, d) {
-				if !yield(rec, err) {
+			for _, d.URI = range files {
+				path, err := r.resolver.Path(d.URI)
+				if err != nil {
+					yield(data.Record{}, err)
 					return
+				}
+				for rec, err := range data.Read(path, d) {
+					if !yield(rec, err) {
+						return
+					}
 				}
 			}
 		}

@@ -18,6 +18,8 @@ const samplePrompts = 64
 
 // plan is a method whose examples are read and whose models are not.
 type plan struct {
+	// weights say how often each training example comes; nil is once.
+	weights []float64
 	// questions are held-out ones that the report answers.
 	questions []data.Question
 	// method takes over the policy.
@@ -54,15 +56,15 @@ func (r *run) plan(e *data.Encoder) (p plan, err error) {
 
 func (r *run) planSFT(e *data.Encoder) (plan, []int, error) {
 	s, err := load(r, one(e.Sequence))
-	return plan{method: func(policy *model.Model) (train.Method, error) {
-		return r.descend(policy, &train.SFT{Policy: policy, Examples: s.train, Held: s.held, Pad: r.pad(e), MicroBatchSize: r.config.Training.MicroBatchSize, Group: r.group})
+	return plan{weights: s.weights, method: func(policy *model.Model) (train.Method, error) {
+		return r.descend(policy, &train.SFT{Policy: policy, Examples: s.train, Held: s.held, Pad: r.pad(e), Packing: r.config.Data.Packing, MicroBatchSize: r.config.Training.MicroBatchSize, Group: r.group})
 	}}, s.heldRecords, err
 }
 
 func (r *run) planPreference(e *data.Encoder) (plan, []int, error) {
 	c := r.config
 	s, err := load(r, one(e.Pair))
-	return plan{method: func(policy *model.Model) (train.Method, error) {
+	return plan{weights: s.weights, method: func(policy *model.Model) (train.Method, error) {
 		loss, err := train.PairLossOf(*c.Objective)
 		if err != nil {
 			return nil, invalidField("objective.type", err)
@@ -91,7 +93,7 @@ func (r *run) planPreference(e *data.Encoder) (plan, []int, error) {
 func (r *run) planKTO(e *data.Encoder) (plan, []int, error) {
 	c := r.config
 	s, err := load(r, e.Unpaired)
-	return plan{method: func(policy *model.Model) (train.Method, error) {
+	return plan{weights: s.weights, method: func(policy *model.Model) (train.Method, error) {
 		reference, err := r.loadReference(e, policy)
 		if err != nil {
 			return nil, err
@@ -107,7 +109,7 @@ func (r *run) planKTO(e *data.Encoder) (plan, []int, error) {
 func (r *run) planRRHF(e *data.Encoder) (plan, []int, error) {
 	c := r.config
 	s, err := load(r, one(e.Ranked))
-	return plan{method: func(policy *model.Model) (train.Method, error) {
+	return plan{weights: s.weights, method: func(policy *model.Model) (train.Method, error) {
 		return r.descend(policy, &train.RRHF{
 			Policy: policy, Examples: s.train, Held: s.held,
 			Params: objective.RRHFParams{Lambda: *c.Objective.Lambda, LengthExponent: *c.Objective.LengthExponent},
@@ -124,14 +126,15 @@ func (r *run) planRewardModel(e *data.Encoder) (plan, []int, error) {
 	}
 	demonstrations := train.Best(s.train)
 	if len(c.Data.Demonstrations) > 0 {
-		if demonstrations, _, err = encodeAll(r, c.Data.Demonstrations, one(demonstration(e))); err != nil {
+		if demonstrations, _, _, err = encodeAll(r, c.Data.Demonstrations, one(demonstration(e))); err != nil {
 			return plan{}, nil, dataError("data.demonstrations", err)
 		}
 	}
 	if c.Objective.Type == "ShuffledPairs" {
-		s.train = train.SplitPairs(s.train)
+		s.train, s.weights = train.SplitPairs(s.train, s.weights)
 	}
 	return plan{
+		weights: s.weights,
 		method: func(policy *model.Model) (train.Method, error) {
 			policy = policy.WithScore(c.Seed)
 			return r.descend(policy, &train.RewardModel{Policy: policy, Examples: s.train, Held: s.held, Pad: r.pad(e), MicroBatchSize: c.Training.MicroBatchSize, Group: r.group})
@@ -175,15 +178,19 @@ func (r *run) planPPO(e *data.Encoder) (plan, []int, error) {
 	}
 	e.Template = asking.Template
 	var mix, heldMix []data.Sequence
+	var mixWeights []float64
 	if len(c.Data.Pretraining) > 0 {
-		all, _, err := encodeAll(r, c.Data.Pretraining, one(e.Sequence))
+		all, _, weights, err := encodeAll(r, c.Data.Pretraining, one(e.Sequence))
 		if err != nil {
 			return plan{}, nil, dataError("data.pretraining", err)
 		}
 		in, out := data.Split(len(all), min(pretrainingHeldOut, maxPretrainingHeldOut/float64(len(all))), c.Seed)
 		mix, heldMix = data.Pick(all, in), data.Pick(all, out)
+		if weights != nil {
+			mixWeights = data.Pick(weights, in)
+		}
 	}
-	return plan{method: func(policy *model.Model) (train.Method, error) {
+	return plan{weights: s.weights, method: func(policy *model.Model) (train.Method, error) {
 		reference, err := r.loadReference(e, policy)
 		if err != nil {
 			return nil, err
@@ -208,7 +215,7 @@ func (r *run) planPPO(e *data.Encoder) (plan, []int, error) {
 		m := &train.PPO{
 			Policy: r.learner("policy", policy), Value: r.learner("value", value),
 			Reference: reference, Reward: reward.Freeze(), Settings: *c.PPO, ValueRate: c.PPO.ValueLearningRate / c.Training.LearningRate,
-			Seed: c.Seed, Prompts: s.train, Held: s.held, Pretraining: mix, HeldPretraining: heldMix,
+			Seed: c.Seed, Prompts: s.train, Held: s.held, Pretraining: mix, PretrainingWeights: mixWeights, HeldPretraining: heldMix,
 			Rollout: r.sampling(e), MicroBatchSize: c.Training.MicroBatchSize, Group: r.group,
 		}
 		m.Rollout.MaxNewTokens, m.Rollout.Temperature = c.PPO.MaxNewTokens, 1

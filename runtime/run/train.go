@@ -57,7 +57,7 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 	before := answers()
 
 	t := &train.Trainer{
-		Config: c, Method: method, Dir: r.dir, Identity: r.identity(), Now: r.Now,
+		Config: c, Method: method, Weights: plan.weights, Dir: r.dir, Identity: r.identity(), Now: r.Now,
 		Log:      r.record,
 		Rewind:   r.rewind,
 		Progress: r.report,

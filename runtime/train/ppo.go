@@ -31,6 +31,7 @@ type PPO struct {
 	Prompts, Held [][]int32
 	// Pretraining examples of the mix; the loss on HeldPretraining is evaluated.
 	Pretraining, HeldPretraining []data.Sequence
+	PretrainingWeights           []float64 // of data.Plan
 	Rollout                      rollout.Options
 	MicroBatchSize               int
 	// Group's ranks divide the work among them; nil: this process does it all.
@@ -43,7 +44,7 @@ type PPO struct {
 // Start sets what changes from step to step to its first value.
 func (p *PPO) Start() {
 	p.klCoefficient = *p.Settings.KLCoefficient
-	p.ptx = ptxCursor{lengths: evaluate.Lengths(p.Pretraining), size: p.Settings.PTXBatchSize, seed: p.Seed, epoch: -1}
+	p.ptx = ptxCursor{lengths: evaluate.Lengths(p.Pretraining), weights: p.PretrainingWeights, size: p.Settings.PTXBatchSize, seed: p.Seed, epoch: -1}
 }
 
 // Lengths implements Method. All are the same: prompts of like length are alike in other ways too, and an
@@ -219,6 +220,7 @@ func (p *PPO) mix(number int, m *Metrics) float64 {
 // ptxCursor deals out the pretraining examples, an epoch after another; the n-th batch is a function of n.
 type ptxCursor struct {
 	lengths []int
+	weights []float64 // of data.Plan
 	size    int
 	seed    uint64
 	epoch   int // of plan
@@ -227,10 +229,10 @@ type ptxCursor struct {
 
 func (c *ptxCursor) batch(n int) []int {
 	if c.epoch < 0 {
-		c.epoch, c.plan = 0, data.Plan(c.lengths, c.size, c.seed, 0)
+		c.epoch, c.plan = 0, data.Plan(c.lengths, c.weights, c.size, c.seed, 0)
 	}
 	if e := n / len(c.plan); e != c.epoch { // all epochs have equally many batches
-		c.epoch, c.plan = e, data.Plan(c.lengths, c.size, c.seed, uint64(e))
+		c.epoch, c.plan = e, data.Plan(c.lengths, c.weights, c.size, c.seed, uint64(e))
 	}
 	return c.plan[n%len(c.plan)]
 }

@@ -161,17 +161,20 @@ func Best(groups []data.Group) []data.Group {
 
 // SplitPairs makes an example of every two responses of different rank. InstructGPT found that a model
 // trained on them in shuffled order overfits, as each response then counts in K-1 steps of an epoch.
-func SplitPairs(groups []data.Group) (pairs []data.Group) {
-	for _, g := range groups {
+func SplitPairs(groups []data.Group, weights []float64) (pairs []data.Group, of []float64) {
+	for k, g := range groups {
 		for i, better := range g.Ranks {
 			for j, worse := range g.Ranks {
 				if better < worse {
 					pairs = append(pairs, data.Group{Prompt: g.Prompt, Responses: [][]int32{g.Responses[i], g.Responses[j]}, Ranks: []float64{1, 2}})
+					if weights != nil {
+						of = append(of, weights[k])
+					}
 				}
 			}
 		}
 	}
-	return pairs
+	return pairs, of
 }
 
 func rankedMetrics(ranked objective.Ranked, batch data.Batch, m *Metrics) (loss *tensor.Tensor) {

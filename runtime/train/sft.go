@@ -14,6 +14,8 @@ type SFT struct {
 	Policy         *model.Model
 	Examples, Held []data.Sequence
 	Pad            int32
+	// Packing lays several examples out in a row.
+	Packing        bool
 	MicroBatchSize int // of evaluation
 	// Group's ranks divide the work among them; nil: this process does it all.
 	Group *distributed.Group
@@ -45,7 +47,11 @@ func counted(s data.Sequence) (n int) {
 func (s *SFT) Of(examples []int, m *Metrics) *tensor.Tensor { return s.loss(s.Examples, examples, m) }
 
 func (s *SFT) loss(from []data.Sequence, examples []int, m *Metrics) *tensor.Tensor {
-	batch := data.BatchSequences(data.Pick(from, examples), s.Pad)
+	layOut := data.BatchSequences
+	if s.Packing {
+		layOut = data.PackSequences
+	}
+	batch := layOut(data.Pick(from, examples), s.Pad)
 	logps := evaluate.Logps(s.Policy, batch, m.Detailed)
 	loss := objective.SFT(logps.TokenLogps) // scalar
 	n := float64(len(batch.Targets))

@@ -48,6 +48,8 @@ type Position struct {
 type Trainer struct {
 	Config *runconfig.RunConfig
 	Method Method
+	// Weights say how often each training example comes in an epoch; nil is once.
+	Weights []float64
 	// Dir is the output folder, whose state/ holds resume state.
 	Dir string
 	// Identity is what resume state must match: the run hash and the digests of the inputs.
@@ -88,7 +90,7 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 	if len(lengths) == 0 {
 		return t.run, nil, errors.New("train: no training examples")
 	}
-	stepsPerEpoch := len(data.Plan(lengths, c.BatchSize, t.Config.Seed, 0))
+	stepsPerEpoch := len(data.Plan(lengths, t.Weights, c.BatchSize, t.Config.Seed, 0))
 	total := c.MaxSteps
 	if total == 0 {
 		total = max(1, int(math.Round(c.Epochs*float64(stepsPerEpoch))))
@@ -145,7 +147,7 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 		}
 		started := t.Now()
 		if e := t.run.Step / stepsPerEpoch; e != epoch {
-			epoch, plan = e, data.Plan(lengths, c.BatchSize, t.Config.Seed, uint64(e))
+			epoch, plan = e, data.Plan(lengths, t.Weights, c.BatchSize, t.Config.Seed, uint64(e))
 		}
 		batch := plan[t.run.Step%stepsPerEpoch]
 

@@ -30,7 +30,12 @@ func TestSpearman(t *testing.T) {
 func TestRankedExamples(t *testing.T) {
 	g := data.Group{Prompt: []int32{9}, Responses: [][]int32{{1}, {2, 2}, {3}, {4}}, Ranks: []float64{2, 1, 1, 3}}
 	var pairs [][2]int32
-	for _, p := range SplitPairs([]data.Group{g}) {
+	split, weights := SplitPairs([]data.Group{g, g}, []float64{1, 2})
+	n := len(split) / 2
+	if len(weights) != 2*n || weights[n-1] != 1 || weights[n] != 2 {
+		t.Errorf("weights of %d pairs: got %v", len(split), weights)
+	}
+	for _, p := range split[:n] {
 		if len(p.Responses) != 2 || p.Ranks[0] >= p.Ranks[1] || !slices.Equal(p.Prompt, g.Prompt) {
 			t.Errorf("got the pair %+v", p)
 		}

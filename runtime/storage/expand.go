@@ -1,0 +1,84 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// ErrNoFiles says that a folder or a pattern has no file.
+var ErrNoFiles = errors.New("has no files")
+
+// dataSuffixes are those of the files that are taken of a folder.
+var dataSuffixes = []string{".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet"}
+
+// Expand lists the files of a URI, sorted: of a folder all data files in it and below, hidden ones left out; of a
+// pattern, whose last part may have *, the files that match; else the URI itself. None is ErrNoFiles.
+func (r Resolver) Expand(uri string) ([]string, error) {
+	top, err := r.Path(uri)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(uri)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrURI, err)
+	}
+	dir, pattern := top, ""
+	if strings.Contains(top, "*") {
+		dir, pattern = filepath.Dir(top), filepath.Base(top)
+		if strings.Contains(dir, "*") {
+			return nil, fmt.Errorf("%w: %s: only its last part may have *", ErrURI, uri)
+		}
+		u.Path = path.Dir(u.Path)
+	} else if st, err := os.Stat(top); err != nil || !st.IsDir() {
+		return []string{uri}, nil // what is wrong with it is said by who opens it
+	}
+	var out []string
+	err = filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		hidden := file != dir && strings.HasPrefix(d.Name(), ".")
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && file != dir && (hidden || pattern != ""):
+			return fs.SkipDir
+		case d.IsDir() || hidden:
+			return nil
+		}
+		if pattern != "" {
+			if ok, err := filepath.Match(pattern, d.Name()); err != nil || !ok {
+				return err
+			}
+		} else if !slices.ContainsFunc(dataSuffixes, func(s string) bool { return strings.HasSuffix(d.Name(), s) }) {
+			return nil
+		}
+		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() {
+			return err
+		}
+		rel, err := filepath.Rel(dir, file)
+		if err != nil {
+			return err
+		}
+		one := url.URL{Scheme: u.Scheme, Host: u.Host, Path: path.Join(u.Path, filepath.ToSlash(rel))}
+		if _, err := r.Path(one.String()); err != nil { // a link that leads out of its claim
+			return err
+		}
+		out = append(out, one.String())
+		return nil
+	})
+	switch {
+	case errors.Is(err, ErrURI):
+		return nil, err
+	case errors.Is(err, fs.ErrNotExist) || err == nil && len(out) == 0:
+		return nil, fmt.Errorf("%s %w", uri, ErrNoFiles)
+	case err != nil:
+		return nil, fmt.Errorf("list %s: %w", uri, err)
+	}
+	slices.Sort(out)
+	return out, nil
+}
