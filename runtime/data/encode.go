@@ -41,6 +41,8 @@ type Encoder struct {
 	LossOn string
 	// Template renders conversations; when nil, it is TemplateOf(Tokenizer) from the first on.
 	Template *Template
+	// Store is where the examples' tokens are kept; nil is in memory.
+	Store *Store
 }
 
 // Sequence encodes a record of any format but FormatPrompt for supervised fine-tuning: of a
@@ -65,7 +67,10 @@ func (e *Encoder) Sequence(r Record) (s Sequence, kept bool, err error) {
 		s.ResponseMask[i] = inResponse || e.LossOn == "all"
 		kept = kept || inResponse
 	}
-	return s, kept, nil
+	if s.Tokens, err = keep(e.Store, s.Tokens); err == nil {
+		s.ResponseMask, err = keep(e.Store, s.ResponseMask)
+	}
+	return s, kept, err
 }
 
 // Question encodes a record's prompt as Sequence and Pair do, for generation. ok is false when
@@ -76,7 +81,10 @@ func (e *Encoder) Question(r Record) (q Question, ok bool, err error) {
 		return Question{}, false, err
 	}
 	prompt, _ := e.fit(x.prompt, x.response)
-	q = Question{Prompt: prompt, Text: e.Tokenizer.Decode(prompt, true), Reference: x.reference}
+	q = Question{Text: e.Tokenizer.Decode(prompt, true), Reference: x.reference}
+	if q.Prompt, err = keep(e.Store, prompt); err != nil {
+		return Question{}, false, err
+	}
 	if r.Format == FormatUnpaired && !r.Label {
 		q.Reference = ""
 	}

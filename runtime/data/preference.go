@@ -92,7 +92,10 @@ func (e *Encoder) responses(r Record) (prompt []int32, responses [][]int32, err 
 		responses = append(responses, x.response)
 	}
 	prompt, responses = e.fit(prompt, responses...)
-	return prompt, responses, nil
+	if prompt, err = keep(e.Store, prompt); err == nil {
+		err = keepAll(e.Store, responses)
+	}
+	return prompt, responses, err
 }
 
 // alternatives are records of one response each, which Sequence would learn.

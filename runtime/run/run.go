@@ -15,6 +15,7 @@ import (
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
+	"github.com/alignment-dev/alignment-operator/runtime/data"
 	"github.com/alignment-dev/alignment-operator/runtime/distributed"
 	"github.com/alignment-dev/alignment-operator/runtime/metrics"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
@@ -31,6 +32,8 @@ type Environment struct {
 	Version string
 	// Progress is told where the run is, besides Placement.Address; a progress bar, for example.
 	Progress func(runconfig.Progress)
+	// ExampleBudget is how many bytes of examples' tokens are kept in memory, and not in files; 0 is data.Store's default.
+	ExampleBudget int64
 	// Process is which rank this process is of a run of several; nil: it is the run's only one.
 	Process *distributed.Process
 }
@@ -44,6 +47,7 @@ type run struct {
 	inputs   []runconfig.Artifact
 	parents  []checkpoint.Parent // those of the inputs that are published checkpoints
 	lineage  []checkpoint.Ancestor
+	store    data.Store
 	resolver storage.Resolver
 	progress runconfig.Progress
 	recorder *metrics.Recorder
@@ -75,7 +79,7 @@ func Run(ctx context.Context, c *runconfig.RunConfig, env Environment) runconfig
 func (r *run) first() bool { return r.Process == nil || r.Process.Rank == 0 }
 
 func newRun(c *runconfig.RunConfig, env Environment) *run {
-	return &run{Environment: env, config: c, resolver: storage.Resolver{Mounts: c.Placement.Mounts}}
+	return &run{Environment: env, config: c, store: data.Store{Budget: env.ExampleBudget}, resolver: storage.Resolver{Mounts: c.Placement.Mounts}}
 }
 
 // end adds to a result what all have.
@@ -107,6 +111,9 @@ func (r *run) identify() (err error) {
 }
 
 func (r *run) close() {
+	if err := r.store.Close(); err != nil {
+		r.Log.Error(err, "Letting the examples go failed")
+	}
 	if r.server != nil {
 		r.server.Close()
 	}

@@ -9,8 +9,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/go-logr/logr/testr"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/run"
 	"github.com/alignment-dev/alignment-operator/runtime/storage"
 )
 
@@ -105,6 +109,28 @@ func TestPacking(t *testing.T) {
 			if a := got[i].Values[name]; !(math.Abs(a-b) <= 1e-8*max(1, math.Abs(b))) {
 				t.Errorf("step %d: %s is %.12f packed and %.12f not", row.Step, name, a, b)
 			}
+		}
+	}
+}
+
+// TestExamplesInFiles: where the examples are kept makes no difference, for what each kind of method learns from.
+func TestExamplesInFiles(t *testing.T) {
+	dir := t.TempDir()
+	for _, method := range methods(t, dir) {
+		if !slices.Contains([]string{"SFT", "DPO", "KTO", "KWise", "PPO"}, method.name) {
+			continue
+		}
+		var published [][]byte
+		for _, budget := range []int64{0, 1} {
+			out := filepath.Join(dir, fmt.Sprint(method.name, budget))
+			r := run.Run(t.Context(), method.config(out), run.Environment{Now: time.Now, Log: testr.New(t), Version: "test", ExampleBudget: budget})
+			if r.ExitCode != runconfig.ExitDone {
+				t.Fatalf("%s: %s", method.name, r.Message)
+			}
+			published = append(published, weights(t, out))
+		}
+		if !bytes.Equal(published[0], published[1]) {
+			t.Errorf("%s: examples in files give other weights", method.name)
 		}
 	}
 }

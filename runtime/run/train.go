@@ -23,6 +23,7 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 		return runconfig.Result{}, err
 	}
 	encoder := r.encoder(tok)
+	encoder.Store = &r.store
 	// Examples before weights: a bad line is found before a large model is read.
 	plan, err := r.plan(encoder)
 	if err != nil {
