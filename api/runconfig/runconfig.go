@@ -246,7 +246,8 @@ type Training struct {
 	// ActivationCheckpointing recomputes each layer in the backward pass instead of keeping its
 	// activations. It changes memory and speed, not the result.
 	ActivationCheckpointing bool `yaml:"activationCheckpointing,omitempty"`
-	// Precision is float32 (default) or float64, of weights, activations and optimiser state.
+	// Precision is float32 (default) or float64, of weights, activations and optimiser state; or bfloat16, of activations,
+	// frozen models and the published checkpoint, while weights in training, their gradients and optimiser state are float32.
 	Precision string `yaml:"precision,omitempty"`
 	// LogSteps is how many steps pass between two lines of metrics (default 10).
 	LogSteps int `yaml:"logSteps,omitempty"`

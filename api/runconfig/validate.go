@@ -203,7 +203,7 @@ func (c *RunConfig) checkTraining(p *checker) {
 	p.that(t.Beta2 >= 0 && t.Beta2 < 1, "training.beta2", "got %g, want 0 to below 1", t.Beta2)
 	p.positive(t.Epsilon, "training.epsilon")
 	p.between(t.MaxGradNorm, 0, math.MaxFloat64, "training.maxGradNorm")
-	p.oneOf(t.Precision, "training.precision", "float32", "float64")
+	p.oneOf(t.Precision, "training.precision", "float32", "float64", "bfloat16")
 	p.count(t.LogSteps, 1, "training.logSteps")
 }
 

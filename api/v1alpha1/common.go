@@ -301,8 +301,9 @@ type Training struct {
 	// activations: memory and speed, not the result.
 	// +optional
 	ActivationCheckpointing bool `json:"activationCheckpointing,omitempty"`
-	// Precision of weights, activations and optimiser state.
-	// +kubebuilder:validation:Enum=float32;float64
+	// Precision of weights, activations and optimiser state. With bfloat16, weights in training, their gradients and optimiser
+	// state are float32; activations, frozen models and the published checkpoint are bfloat16.
+	// +kubebuilder:validation:Enum=float32;float64;bfloat16
 	// +kubebuilder:default=float32
 	// +optional
 	Precision string `json:"precision,omitempty"`

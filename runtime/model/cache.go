@@ -72,7 +72,7 @@ func (c *Cache) within(window int, positions []int64, attends []bool) []bool {
 
 // Logits is the head's output for rows of Step's hidden states: [len(rows), vocab], float32 or wider.
 func (m *Model) Logits(hidden *tensor.Tensor, rows []int64) *tensor.Tensor {
-	return m.logits(hidden.IndexSelect(0, tensor.FromInt64(rows, int64(len(rows))).ToDevice(m.device)))
+	return m.logits(hidden.IndexSelect(0, tensor.FromInt64(rows, int64(len(rows))).ToDevice(m.device)), m.vocabulary())
 }
 
 // Select keeps the given rows only, in that order, in a cache that lives in the innermost scope.

@@ -123,6 +123,18 @@ func (l *layer) projections() []*projection {
 	return slices.DeleteFunc(all, func(w *projection) bool { return w.weight == nil })
 }
 
+// tensors are all of a block's weights; one that it does not have is nil.
+func (l *layer) tensors() []**tensor.Tensor {
+	all := []**tensor.Tensor{&l.qNorm, &l.kNorm}
+	for _, n := range []*norm{&l.attentionNorm, &l.mlpNorm} {
+		all = append(all, &n.weight, &n.bias)
+	}
+	for _, w := range l.projections() {
+		all = append(all, &w.weight, &w.bias, &w.lora.a, &w.lora.b)
+	}
+	return all
+}
+
 // projection is a matrix product of a block: x weight^T + bias, and what its adapter adds.
 type projection struct {
 	name       string         // in its block, as self_attn.q_proj

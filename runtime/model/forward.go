@@ -58,12 +58,12 @@ func (p *pass) embed(tokens, positions []int64) *tensor.Tensor {
 	m := p.model
 	x := tensor.Embedding(m.embedding, tensor.FromInt64(tokens, p.rows*p.seqLen).ToDevice(m.device))
 	if m.positions == nil {
-		return x
+		return m.cast(x)
 	}
 	if last := slices.Max(positions); last >= int64(m.config.MaxPositionEmbeddings) {
 		panic(&tensor.Error{Op: "model.Hidden", Message: fmt.Sprintf("position %d, and %s is %d", last, m.config.nameOf(&m.config.MaxPositionEmbeddings), m.config.MaxPositionEmbeddings)})
 	}
-	return x.Add(tensor.Embedding(m.positions, tensor.FromInt64(positions, p.rows*p.seqLen).ToDevice(m.device)))
+	return m.cast(x.Add(tensor.Embedding(m.positions, tensor.FromInt64(positions, p.rows*p.seqLen).ToDevice(m.device))))
 }
 
 // run is the layers and the final norm.
@@ -79,7 +79,7 @@ func (p *pass) run(x *tensor.Tensor) *tensor.Tensor {
 
 // layer is block i, of [tokens, hidden]. Its weights are handed to it here, for the time of the call.
 func (p *pass) layer(i int, x *tensor.Tensor) *tensor.Tensor {
-	return p.block(i, &p.model.layers[i], x)
+	return p.block(i, p.model.castLayer(&p.model.layers[i]), x)
 }
 
 func (p *pass) block(i int, l *layer, x *tensor.Tensor) *tensor.Tensor {
@@ -194,7 +194,7 @@ func (m *Model) normalise(x *tensor.Tensor, n norm) *tensor.Tensor {
 	if n.bias == nil {
 		return m.rmsNorm(x, n.weight)
 	}
-	return tensor.Call("aten::layer_norm", 1, x, []int64{int64(m.config.HiddenSize)}, n.weight, n.bias, m.config.RMSNormEps)[0]
+	return tensor.Call("aten::layer_norm", 1, x, []int64{int64(m.config.HiddenSize)}, m.cast(n.weight), m.cast(n.bias), m.config.RMSNormEps)[0]
 }
 
 // rmsNorm is x / rms(x) * weight over the last dimension, in float32 or wider.
@@ -206,7 +206,7 @@ func (m *Model) rmsNorm(x, weight *tensor.Tensor) *tensor.Tensor {
 	// A norm instead of the mean of squares saves two passes over x in the backward.
 	norm := tensor.Call("aten::linalg_vector_norm", 1, wide, 2.0, []int64{-1}, true, nil)[0] // [tokens, 1]
 	scale := norm.Square().MulScalar(1 / float64(weight.NumElements())).AddScalar(m.config.RMSNormEps).Rsqrt()
-	return wide.Mul(scale).To(m.dtype).Mul(weight) // [tokens, hidden]
+	return wide.Mul(scale).To(m.dtype).Mul(m.cast(weight)) // [tokens, hidden]
 }
 
 // narrow says that activations are narrower than float32.

@@ -46,7 +46,7 @@ func (m *Model) logps(hidden *tensor.Tensor, sources, targets []int64, detailed 
 			out = m.chunkedLogps(rows, index, detailed)
 			return
 		}
-		logProbs := m.logits(rows).LogSoftmax(-1)                       // [n, vocab]
+		logProbs := m.logits(rows, m.vocabulary()).LogSoftmax(-1)       // [n, vocab]
 		nll := tensor.NLLLoss(logProbs, index, -100, tensor.ReduceNone) // [n]
 		out = Logps{TokenLogps: nll.Neg().Keep()}
 		if detailed {
@@ -57,19 +57,20 @@ func (m *Model) logps(hidden *tensor.Tensor, sources, targets []int64, detailed 
 }
 
 // logits is the head's output for rows of hidden, [n, vocab], float32 or wider.
-func (m *Model) logits(hidden *tensor.Tensor) *tensor.Tensor {
-	m.needHead()
-	logits := tensor.Linear(hidden, m.head)
+func (m *Model) logits(hidden, head *tensor.Tensor) *tensor.Tensor {
+	logits := tensor.Linear(hidden, head)
 	if m.narrow() {
 		logits = logits.To(tensor.Float32)
 	}
 	return logits
 }
 
-func (m *Model) needHead() {
+// vocabulary is the head's weight in the type of activations, [vocab, hidden].
+func (m *Model) vocabulary() *tensor.Tensor {
 	if m.score != nil {
 		panic(&tensor.Error{Op: "model.Logits", Message: "the model has a score head, and none for the vocabulary"})
 	}
+	return m.cast(m.head)
 }
 
 // chunked is a TokenLogps in chunks that waits for FinishBackward. Its tensors belong to the scope that
@@ -90,8 +91,7 @@ func (c *chunked) own() []*tensor.Tensor {
 // chunkedLogps keeps of each chunk's logits no more than their normaliser: finishHead computes them again. A frozen
 // head needs no second time, as the hidden states' gradients are known up to a factor each.
 func (m *Model) chunkedLogps(rows, targets *tensor.Tensor, detailed bool) Logps {
-	m.needHead()
-	c := &chunked{rows: rows, targets: targets}
+	c, head := &chunked{rows: rows, targets: targets}, m.vocabulary()
 	pending := tensor.GradEnabled() && (rows.NeedsGrad() || m.head.NeedsGrad())
 	sloped := pending && !m.head.NeedsGrad()
 	var out Logps
@@ -101,7 +101,7 @@ func (m *Model) chunkedLogps(rows, targets *tensor.Tensor, detailed bool) Logps 
 	tensor.NoGrad(func() {
 		var logps, normalisers, slopes []*tensor.Tensor
 		m.eachChunk(c, func(rows, targets *tensor.Tensor, _, _ int64) {
-			logits := m.logits(rows)            // [chunk, vocab]
+			logits := m.logits(rows, head)      // [chunk, vocab]
 			target := logits.Gather(1, targets) // [chunk, 1]
 			most := logits.MaxDim(-1, true)     // [chunk, 1]
 			logits.AddInPlace(most, -1)         // at most 0
@@ -118,7 +118,7 @@ func (m *Model) chunkedLogps(rows, targets *tensor.Tensor, detailed bool) Logps 
 			}
 			if sloped {
 				slope := weights.MulInPlace(sum.Reciprocal().Neg()).ScatterAddInPlace(1, targets, tensor.OnesLike(sum)) // [chunk, vocab]
-				slopes = append(slopes, slope.To(m.dtype).MatMul(m.head).Keep())                                        // [chunk, hidden]
+				slopes = append(slopes, slope.To(m.dtype).MatMul(head).Keep())                                          // [chunk, hidden]
 			}
 			normaliser = normaliser.Add(most) // [chunk, 1]
 			normalisers = append(normalisers, normaliser.Keep())
@@ -165,16 +165,20 @@ func (m *Model) finishHead(c *chunked) {
 
 // headBackward adds to the head's gradient and returns that of the rows, [n, hidden]; nil where they need none.
 func (m *Model) headBackward(c *chunked, grad *tensor.Tensor) *tensor.Tensor {
-	into := m.headGradient()
+	into, head := m.headGradient(), m.vocabulary()
 	var down []*tensor.Tensor // of each chunk, [chunk, hidden]
 	m.eachChunk(c, func(rows, targets *tensor.Tensor, from, count int64) {
-		grad := grad.Narrow(0, from, count).Reshape(count, 1)                          // [chunk, 1]
-		logits := m.logits(rows).AddInPlace(c.normaliser.Narrow(0, from, count), -1)   // [chunk, vocab]
-		logits.ExpInPlace().MulInPlace(grad.Neg()).ScatterAddInPlace(1, targets, grad) // now their gradient
+		grad := grad.Narrow(0, from, count).Reshape(count, 1)                              // [chunk, 1]
+		logits := m.logits(rows, head).AddInPlace(c.normaliser.Narrow(0, from, count), -1) // [chunk, vocab]
+		logits.ExpInPlace().MulInPlace(grad.Neg()).ScatterAddInPlace(1, targets, grad)     // now their gradient
 		logits = logits.To(m.dtype)
-		into.AddProductInPlace(logits.Transpose(0, 1), rows)
+		if into.DType() == m.dtype {
+			into.AddProductInPlace(logits.Transpose(0, 1), rows)
+		} else {
+			into.AddInPlace(logits.Transpose(0, 1).MatMul(rows), 1)
+		}
 		if c.rows.NeedsGrad() {
-			down = append(down, logits.MatMul(m.head).Keep())
+			down = append(down, logits.MatMul(head).Keep())
 		}
 	})
 	if down == nil {

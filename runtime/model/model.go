@@ -14,10 +14,11 @@ import (
 // Model is a policy, a frozen reference, or, with a score head, a reward or value model: a Config and its
 // weights, which live in the scope that was innermost when New, Load, Clone or WithScore was called.
 type Model struct {
-	config Config
-	dtype  tensor.DType
-	device tensor.Device
-	params []Parameter // in the order of specs
+	config  Config
+	weights tensor.DType // of trainable weights
+	dtype   tensor.DType // of activations, and of frozen weights
+	device  tensor.Device
+	params  []Parameter // in the order of specs
 	decoder
 
 	base     *Model    // without adapters; nil where there are none
@@ -115,10 +116,13 @@ func (m *Model) read(s spec, read ReadFunc) (p Parameter, err error) {
 
 // Clone returns a copy to train apart from m. Weights that m has frozen, which nobody changes, are
 // shared and not copied.
-func (m *Model) Clone() *Model {
+func (m *Model) Clone() *Model { return m.copyIn(m.weights) }
+
+// copyIn is Clone with the copied weights in another type.
+func (m *Model) copyIn(weights tensor.DType) *Model {
 	copyOf := func(copied *Model, s spec) (Parameter, error) {
 		p := m.params[slices.IndexFunc(m.params, func(p Parameter) bool { return p.Name == s.name })]
-		if p.Tensor.NeedsGrad() {
+		if p.Tensor.NeedsGrad() || p.Tensor.DType() != m.dtype {
 			weight := p.Tensor
 			m.sharding.during([]*tensor.Tensor{weight}, func() { p = copied.parameter(s, weight.Detach()) })
 		}
@@ -127,19 +131,21 @@ func (m *Model) Clone() *Model {
 	if m.lora != nil {
 		return m.cloneLoRA(copyOf)
 	}
-	out, err := build(m.config, m.dtype, m.device, m.sharding, copyOf)
+	out, err := build(m.config, weights, m.device, m.sharding, copyOf)
 	if err != nil { // it has every parameter of its own config
 		panic(err)
 	}
+	out.dtype = m.dtype
 	return out
 }
 
 // Freeze stops gradients to all parameters, as of a reference; it returns m. A forward of a frozen
-// model keeps nothing for a backward pass.
+// model keeps nothing for a backward pass. Frozen weights are rounded to the type that m computes in (see ComputeIn).
 func (m *Model) Freeze() *Model {
 	for _, p := range m.params {
 		p.Tensor.RequiresGrad(false)
 	}
+	m.roundFrozen()
 	return m
 }
 
@@ -155,6 +161,7 @@ func (m *Model) FreezeLayers(n int) {
 			p.Tensor.RequiresGrad(false)
 		}
 	}
+	m.roundFrozen()
 }
 
 // Trainable lists the weights that have gradients, in the order of Parameters; of a sharded model, this rank's parts.
@@ -171,7 +178,7 @@ func (m *Model) Trainable() []Parameter {
 // Config returns the architecture.
 func (m *Model) Config() Config { return m.config }
 
-// DType is the type of weights and activations.
+// DType is the type of activations and of published weights.
 func (m *Model) DType() tensor.DType { return m.dtype }
 
 // Device is where the weights are.
@@ -183,7 +190,7 @@ func (m *Model) Parameters() []Parameter { return slices.Clone(m.params) }
 
 // build makes a model of the parameters that get returns.
 func build(c Config, dtype tensor.DType, device tensor.Device, sharding *sharding, get func(*Model, spec) (Parameter, error)) (*Model, error) {
-	m := &Model{config: c, dtype: dtype, device: device, logitsAtOnce: logitsAtOnce, sharding: sharding}
+	m := &Model{config: c, weights: dtype, dtype: dtype, device: device, logitsAtOnce: logitsAtOnce, sharding: sharding}
 	var failed error
 	m.decoder = c.assemble(func(s spec) (t *tensor.Tensor) {
 		if failed != nil {
@@ -207,7 +214,7 @@ func build(c Config, dtype tensor.DType, device tensor.Device, sharding *shardin
 
 // parameter is a trainable copy of t.
 func (m *Model) parameter(s spec, t *tensor.Tensor) Parameter {
-	own := tensor.Empty(m.dtype, s.shape...).ToDevice(m.device)
+	own := tensor.Empty(m.weights, s.shape...).ToDevice(m.device)
 	tensor.NoGrad(func() { own.CopyInPlace(t) })
 	if m.sharding != nil {
 		m.sharding.cut(own)

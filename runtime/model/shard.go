@@ -73,9 +73,15 @@ func (s *sharding) gather(weights []*tensor.Tensor) {
 		s.parts[w].holders++
 		return s.parts[w].holders > 1
 	})
-	if len(weights) == 0 {
-		return
+	for len(weights) > 0 { // those of one type at a time: frozen ones may be narrower
+		dtype := weights[0].DType()
+		other := func(w *tensor.Tensor) bool { return w.DType() != dtype }
+		s.gatherAlike(slices.DeleteFunc(slices.Clone(weights), other))
+		weights = slices.DeleteFunc(weights, func(w *tensor.Tensor) bool { return !other(w) })
 	}
+}
+
+func (s *sharding) gatherAlike(weights []*tensor.Tensor) {
 	tensor.Scoped(func() {
 		tensor.NoGrad(func() {
 			var parts []*tensor.Tensor

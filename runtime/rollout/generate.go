@@ -67,7 +67,7 @@ func Sample(m *model.Model, prompts [][]int32, o Options) []Response {
 	}
 	m.Whole(func() { // a meeting of all ranks, whether there is something to do for this one or not
 		if len(b.rows) > 0 && o.MaxNewTokens > 0 {
-			tensor.NoGrad(func() { tensor.Scoped(func() { b.run(m) }) })
+			tensor.NoGrad(func() { tensor.Scoped(func() { b.run(m.Rounded()) }) })
 		}
 	})
 	return out

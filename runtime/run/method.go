@@ -272,10 +272,11 @@ func (r *run) loadReward(field string, s runconfig.Source, e *data.Encoder, poli
 	if !tok.SameVocabulary(e.Tokenizer) {
 		return nil, invalidData(field+".uri", errors.New("its tokenizer is another than the policy's (model.uri): the same ids would be other words"))
 	}
-	m, err := r.openReward(field+".uri", s, tok, policy.DType(), policy.Device())
+	m, err := r.openReward(field+".uri", s, tok, r.weightType(), policy.Device())
 	if err != nil {
 		return nil, err
 	}
+	r.mixPrecision(m)
 	return m, nil
 }
 

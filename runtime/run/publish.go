@@ -37,7 +37,7 @@ var published = []string{"README.md", "config.json", "generation_config.json", "
 // publish writes the Hugging Face folder and, last, its manifest.
 func (r *run) publish(policy *model.Model, tok *tokenizer.Tokenizer, metrics map[string]float64) (digest string, err error) {
 	fail := func(err error) (string, error) { return "", fmt.Errorf("output.uri: publish: %w", err) }
-	if err := checkpoint.WriteSafetensors(filepath.Join(r.dir, "model.safetensors"), train.Weights(policy.Parameters()), map[string]string{"format": "pt"}); err != nil {
+	if err := checkpoint.WriteSafetensors(filepath.Join(r.dir, "model.safetensors"), train.Weights(policy), map[string]string{"format": "pt"}); err != nil {
 		return fail(err)
 	}
 	if err := tok.Save(r.dir); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/evaluate"
+	"github.com/alignment-dev/alignment-operator/runtime/model"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 	"github.com/alignment-dev/alignment-operator/runtime/train"
 )
@@ -34,6 +35,7 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 	if err != nil {
 		return runconfig.Result{}, err
 	}
+	r.mixPrecision(policy)
 	if err := r.freeze("model", policy); err != nil {
 		return runconfig.Result{}, err
 	}
@@ -125,10 +127,22 @@ func (r *run) place() (tensor.DType, tensor.Device, error) {
 		}
 		device = "cuda:0"
 	}
+	return r.weightType(), device, nil
+}
+
+// weightType is that of weights in training.
+func (r *run) weightType() tensor.DType {
 	if r.config.Training.Precision == "float64" {
-		return tensor.Float64, device, nil
+		return tensor.Float64
 	}
-	return tensor.Float32, device, nil
+	return tensor.Float32
+}
+
+// mixPrecision makes a model that is to be trained compute in bfloat16 where the run asks for that.
+func (r *run) mixPrecision(m *model.Model) {
+	if r.config.Training.Precision == "bfloat16" {
+		m.ComputeIn(tensor.BFloat16)
+	}
 }
 
 func (r *run) rewind(step int) error {

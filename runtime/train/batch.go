@@ -10,9 +10,14 @@ import (
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
 
-// lengths are the tokens of each response that count, [responses].
-func lengths(b data.Batch, dtype tensor.DType) *tensor.Tensor {
-	return tensor.FromInt64(b.Lengths, int64(b.Responses)).To(dtype)
+// lengths are the tokens of each response that count, [responses], in the type of logps.
+func lengths(b data.Batch, logps *tensor.Tensor) *tensor.Tensor {
+	return like(tensor.FromInt64(b.Lengths, int64(b.Responses)), logps)
+}
+
+// like is values in another's type and on its device.
+func like(values, other *tensor.Tensor) *tensor.Tensor {
+	return values.To(other.DType()).ToDevice(other.Device())
 }
 
 // heldOut evaluates in fixed micro-batches without gradients, divided among the ranks of g; its metrics are named

@@ -126,9 +126,9 @@ func deal(to [][]float64, micro []int, batch data.Batch, values *tensor.Tensor) 
 }
 
 // flat joins the numbers of responses, [tokens], in the order of a batch of them.
-func flat(perResponse [][]float64, dtype tensor.DType) *tensor.Tensor {
+func flat(perResponse [][]float64) *tensor.Tensor {
 	all := slices.Concat(perResponse...)
-	return tensor.FromFloat64(all, int64(len(all))).To(dtype)
+	return tensor.FromFloat64(all, int64(len(all)))
 }
 
 // follow moves an average towards a model's weights: decay * average + (1 - decay) * weights.
@@ -145,9 +145,13 @@ func (l *Learner) follow(other *Learner, decay float64) {
 	})
 }
 
-// NewAverage is a frozen copy of a learner's model that is to follow it.
+// NewAverage is a copy of a learner's model that is to follow it and has no gradients. It is not frozen: it keeps
+// what a step changes, however narrow it computes.
 func NewAverage(of *Learner) *Learner {
 	m := of.Model.Clone()
 	params := m.Trainable() // what is frozen in the learner is shared with it
-	return &Learner{Name: "average", Model: m.Freeze(), params: params, Group: of.Group}
+	for _, p := range m.Parameters() {
+		p.Tensor.RequiresGrad(false)
+	}
+	return &Learner{Name: "average", Model: m, params: params, Group: of.Group}
 }

@@ -129,8 +129,9 @@ func (p *PPO) update(x *experience, minibatch []int, number int, rate float64, m
 		tensor.Scoped(func() {
 			batch := data.BatchSequences(data.Pick(x.sequences, micro), p.Rollout.Pad)
 			logps := evaluate.Logps(p.Policy.Model, batch, m.Detailed)
-			dtype := logps.TokenLogps.DType()
-			of := func(perResponse [][]float64) *tensor.Tensor { return flat(data.Pick(perResponse, micro), dtype) }
+			of := func(perResponse [][]float64) *tensor.Tensor {
+				return like(flat(data.Pick(perResponse, micro)), logps.TokenLogps)
+			}
 			old := of(x.logps)
 			policy := objective.PPOPolicy(logps.TokenLogps, old, of(x.advantages), s.ClipRange)
 			loss := policy.Loss.Sum()

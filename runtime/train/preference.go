@@ -108,7 +108,7 @@ func (d *Preference) Of(examples []int, m *Metrics) *tensor.Tensor {
 		for _, i := range examples {
 			kept = append(kept, d.precomputed[2*i:2*i+2]...)
 		}
-		reference = tensor.FromFloat64(kept, int64(len(kept))).To(d.Policy.DType())
+		reference = tensor.FromFloat64(kept, int64(len(kept)))
 	}
 	loss, _ := d.loss(batch, reference, m)
 	return loss
@@ -118,10 +118,10 @@ func (d *Preference) Of(examples []int, m *Metrics) *tensor.Tensor {
 func (d *Preference) loss(batch data.Batch, reference *tensor.Tensor, m *Metrics) (loss *tensor.Tensor, policy objective.Logps) {
 	tokens := evaluate.Logps(d.Policy, batch, m.Detailed)
 	policy = split(evaluate.ByResponse(tokens.TokenLogps, batch)) // each [pairs]
-	n := split(lengths(batch, d.Policy.DType()))
+	n := split(lengths(batch, tokens.TokenLogps))
 	var ref objective.Logps
 	if reference != nil {
-		ref = split(reference)
+		ref = split(like(reference, tokens.TokenLogps))
 	}
 	p := d.Objective(policy, ref, objective.Lengths(n))
 	loss = p.Loss.Sum()

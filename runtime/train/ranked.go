@@ -38,7 +38,7 @@ func (r *RRHF) loss(groups []data.Group, m *Metrics) *tensor.Tensor {
 	batch := data.BatchGroups(groups, r.Pad)
 	tokens := evaluate.Logps(r.Policy, batch, m.Detailed)
 	logps := evaluate.ByResponse(tokens.TokenLogps, batch) // [responses]
-	ranked := objective.RRHF(logps, lengths(batch, r.Policy.DType()), ranksIn(groups), r.Params)
+	ranked := objective.RRHF(logps, lengths(batch, logps), ranksIn(groups), r.Params)
 	if n := float64(len(batch.Targets)); m.Detailed {
 		m.Mean("entropy", tokens.Entropy()*n, n)
 	}

@@ -102,7 +102,7 @@ func (t *Trainer) writeOwn(dir string) error {
 			}
 			return checkpoint.WriteSafetensors(filepath.Join(dir, file), tensors, nil)
 		}
-		if err := write(l.weightsFile(), Weights(l.params)); err != nil {
+		if err := write(l.weightsFile(), named(parameters(l.params))); err != nil {
 			return err
 		}
 		if l.adamw == nil {
@@ -157,8 +157,16 @@ func (t *Trainer) restore() (int, error) {
 	return step, nil
 }
 
-// Weights are a model's parameters as a safetensors file holds them.
-func Weights(params []model.Parameter) []checkpoint.Tensor { return named(parameters(params)) }
+// Weights are a model's parameters as a published checkpoint holds them: in the type that it computes in.
+func Weights(m *model.Model) (out []checkpoint.Tensor) {
+	for _, p := range parameters(m.Parameters()) {
+		tensor.Scoped(func() {
+			p.Tensor = p.Tensor.To(m.DType())
+			out = append(out, named([]optim.Named{p})...)
+		})
+	}
+	return out
+}
 
 func parameters(params []model.Parameter) []optim.Named {
 	out := make([]optim.Named, len(params))
