@@ -45,6 +45,9 @@ func (c *RunConfig) SetDefaults() {
 	set(&t.Beta2, 0.999)
 	set(&t.Epsilon, 1e-8)
 	set(&t.Precision, "float32")
+	if t.LoRA != nil {
+		t.LoRA.setDefaults()
+	}
 	set(&t.LogSteps, 10)
 	set(&c.Evaluation.MaxNewTokens, 64)
 	set(&c.Checkpoint.KeepLast, 2)

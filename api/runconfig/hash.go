@@ -26,6 +26,10 @@ func (c RunConfig) Hash() (string, error) {
 		p := *c.PPO
 		c.PPO = &p
 	}
+	if c.Training.LoRA != nil {
+		l := *c.Training.LoRA
+		c.Training.LoRA = &l
+	}
 	c.SetDefaults()
 	c.Name, c.Output, c.Placement, c.Checkpoint, c.Stop = "", Output{}, Placement{}, Checkpoint{}, Stop{}
 	c.Training.MicroBatchSize, c.Training.LogSteps, c.Training.ActivationCheckpointing = 0, 0, false
@@ -60,6 +64,10 @@ func (c RunConfig) Hash() (string, error) {
 func identity(s Source) Source {
 	if s.Digest != "" {
 		s.URI = ""
+	}
+	if s.Base != nil {
+		base := identity(*s.Base)
+		s.Base = &base
 	}
 	return s
 }

@@ -14,6 +14,7 @@ func TestGoldenHashes(t *testing.T) {
 		"testdata/v1-rewardmodel.yaml": "1c1a56c4ac4bc6905c3419d5df953a83d76016d8cae0ee653f32faec721cf2c5",
 		"testdata/v1-ppo.yaml":         "e2a2765a0b87bbf42d1a3625619d783247e5788ddd7009c1293f43fc16b4b33d",
 		"testdata/v1-simpo.yaml":       "381bcd53fcdfba79b8f6609c62367cd434e240056414cf480de5508a1e4c61a8",
+		"testdata/v1-dpo-lora.yaml":    "5c2647be35b03b4d686d273d7dc10698fd70b3588560f4968ca3d4a5ac067443",
 		"testdata/v1-dpo-stop.yaml":    "05c7121f84dd9b659f66e3f3d978cf6115e549c68599104cd352012b10388cfe", // of v1-dpo.yaml
 	} {
 		c, err := Load(path)
@@ -84,6 +85,8 @@ func TestWhatEntersTheHash(t *testing.T) {
 		"activation checkpoints": {func(c *RunConfig) { c.Training.ActivationCheckpointing = true }, false},
 		"demonstrations":         {func(c *RunConfig) { c.Data.Demonstrations = []Dataset{{URI: "file:///d"}} }, true},
 		"reward model":           {func(c *RunConfig) { c.PPO = &PPOSettings{RewardModel: Source{URI: "file:///r"}} }, true},
+		"adapters":               {func(c *RunConfig) { c.Training.LoRA = &LoRA{} }, true},
+		"base":                   {func(c *RunConfig) { c.Model.Base = &Source{URI: "file:///b"} }, true},
 		"learning rate":          {func(c *RunConfig) { c.Training.LearningRate *= 1 + 1e-15 }, true},
 		"batch size":             {func(c *RunConfig) { c.Training.BatchSize *= 2 }, true},
 	} {
@@ -93,6 +96,40 @@ func TestWhatEntersTheHash(t *testing.T) {
 		if changed := hash(t, config) != before; changed != c.changes {
 			t.Errorf("%s: the hash changes: %v, want %v", name, changed, c.changes)
 		}
+	}
+}
+
+func TestAdaptersInTheHash(t *testing.T) {
+	of := func(change func(c *RunConfig)) string {
+		c := load(t)
+		c.Model = Model{Source: Source{URI: "file:///a", Base: &Source{URI: "file:///b", Digest: "sha256:1"}}}
+		c.Training.LoRA = &LoRA{}
+		change(c)
+		return hash(t, c)
+	}
+	bare := of(func(*RunConfig) {})
+	for name, test := range map[string]struct {
+		change  func(c *RunConfig)
+		changes bool
+	}{
+		"defaults":          {func(c *RunConfig) { *c.Training.LoRA = LoRA{Rank: 16, Alpha: 32, Publish: PublishMerged} }, false},
+		"rank":              {func(c *RunConfig) { c.Training.LoRA.Rank = 8 }, true},
+		"alpha":             {func(c *RunConfig) { c.Training.LoRA.Alpha = 16 }, true},
+		"scale":             {func(c *RunConfig) { c.Training.LoRA.UseRSLoRA = true }, true},
+		"dropout":           {func(c *RunConfig) { c.Training.LoRA.Dropout = 0.1 }, true},
+		"modules":           {func(c *RunConfig) { c.Training.LoRA.TargetModules = []string{AllLinear} }, true},
+		"publish":           {func(c *RunConfig) { c.Training.LoRA.Publish = PublishAdapter }, true},
+		"place of the base": {func(c *RunConfig) { c.Model.Base.URI = "file:///c" }, false},
+		"base":              {func(c *RunConfig) { c.Model.Base.Digest = "sha256:2" }, true},
+	} {
+		if changed := of(test.change) != bare; changed != test.changes {
+			t.Errorf("%s: the hash changes: %v, want %v", name, changed, test.changes)
+		}
+	}
+	c := load(t)
+	c.Training.LoRA = &LoRA{}
+	if hash(t, c); c.Training.LoRA.Rank != 0 {
+		t.Errorf("Hash changed its value to %+v", *c.Training.LoRA)
 	}
 }
 

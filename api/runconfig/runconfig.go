@@ -57,6 +57,9 @@ type Source struct {
 	// Digest is the SHA-256 of the folder's manifest.json, as "sha256:<64 hex>". When
 	// set, the trainer verifies the manifest and every file before it loads one.
 	Digest string `yaml:"digest,omitempty"`
+	// Base is the checkpoint that an adapter in PEFT's format goes on; absent means what the folder's manifest
+	// says it was trained on. Other folders have none.
+	Base *Source `yaml:"base,omitempty"`
 }
 
 // Model is a checkpoint, or an architecture to initialise from scratch.
@@ -243,6 +246,8 @@ type Training struct {
 	// FreezeLayers keeps the embedding and the first layers as they are. PPO's reference then shares
 	// them with the policy, and its value function with the reward model.
 	FreezeLayers int `yaml:"freezeLayers,omitempty"`
+	// LoRA trains adapters instead of the weights; absent means the weights.
+	LoRA *LoRA `yaml:"lora,omitempty"`
 	// ActivationCheckpointing recomputes each layer in the backward pass instead of keeping its
 	// activations. It changes memory and speed, not the result.
 	ActivationCheckpointing bool `yaml:"activationCheckpointing,omitempty"`

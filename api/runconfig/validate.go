@@ -63,6 +63,10 @@ func (p *checker) count(v, lo int, field string) {
 func (p *checker) source(s Source, field string) {
 	p.uri(s.URI, field+".uri")
 	p.digest(s.Digest, field+".digest")
+	if s.Base != nil {
+		p.source(*s.Base, field+".base")
+		p.that(s.Base.Base == nil, field+".base.base", "a base is a checkpoint, and no adapter")
+	}
 }
 
 func (p *checker) uri(uri, field string) {
@@ -94,6 +98,7 @@ func (c *RunConfig) problems() []problem {
 	c.checkModel(&p)
 	c.checkData(&p)
 	c.checkTraining(&p)
+	c.checkLoRA(&p)
 	c.checkObjective(&p)
 	c.checkPPO(&p)
 	if c.Method != SFT {
@@ -143,6 +148,7 @@ func (c *RunConfig) checkModel(p *checker) {
 		p.source(m.Source, "model")
 	} else {
 		p.that(m.Digest == "", "model.digest", "goes with uri")
+		p.that(m.Base == nil, "model.base", "goes with uri")
 	}
 	if m.Init != nil {
 		p.that(m.Tokenizer != nil, "model.tokenizer", "is needed with init")
@@ -154,6 +160,7 @@ func (c *RunConfig) checkModel(p *checker) {
 		} else {
 			p.that(t.Digest == "", "model.tokenizer.digest", "goes with uri")
 		}
+		p.that(t.Base == nil, "model.tokenizer.base", "a tokenizer has none")
 		if t.Train != nil {
 			p.that(m.Init != nil, "model.tokenizer.train", "goes with init only: a checkpoint has its tokenizer")
 			p.that(t.Train.VocabSize >= 260 && t.Train.VocabSize <= 1<<20, "model.tokenizer.train.vocabSize", "got %d, want 260 to %d", t.Train.VocabSize, 1<<20)

@@ -106,6 +106,20 @@ func TestValidate(t *testing.T) {
 		"demonstrations for DPO":   {func(c *RunConfig) { c.Data.Demonstrations = []Dataset{{URI: "file:///d", Format: "auto"}} }, "data.demonstrations"},
 		"pretraining for DPO":      {func(c *RunConfig) { c.Data.Pretraining = []Dataset{{URI: "file:///d", Format: "auto"}} }, "data.pretraining"},
 		"ppo for DPO":              {func(c *RunConfig) { c.PPO = &PPOSettings{} }, "ppo"},
+		"LoRA":                     {func(c *RunConfig) { lora(c, LoRA{}) }, ""},
+		"LoRA of PPO":              {func(c *RunConfig) { ppo(c, PPOSettings{}); lora(c, LoRA{Rank: 8, UseRSLoRA: true}) }, ""},
+		"LoRA's rank":              {func(c *RunConfig) { lora(c, LoRA{Rank: -1}) }, "training.lora.rank"},
+		"LoRA's alpha":             {func(c *RunConfig) { lora(c, LoRA{Alpha: math.NaN()}) }, "training.lora.alpha"},
+		"LoRA's dropout":           {func(c *RunConfig) { lora(c, LoRA{Dropout: 1}) }, "training.lora.dropout"},
+		"LoRA's dropout in PPO":    {func(c *RunConfig) { ppo(c, PPOSettings{}); lora(c, LoRA{Dropout: 0.1}) }, "training.lora.dropout"},
+		"LoRA of a module twice":   {func(c *RunConfig) { lora(c, LoRA{TargetModules: []string{"q_proj", "q_proj"}}) }, "training.lora.targetModules"},
+		"LoRA of no module":        {func(c *RunConfig) { lora(c, LoRA{TargetModules: []string{""}}) }, "training.lora.targetModules"},
+		"LoRA of all and one":      {func(c *RunConfig) { lora(c, LoRA{TargetModules: []string{AllLinear, "q_proj"}}) }, "training.lora.targetModules"},
+		"LoRA publishes":           {func(c *RunConfig) { lora(c, LoRA{Publish: "Both"}) }, "training.lora.publish"},
+		"LoRA and frozen layers":   {func(c *RunConfig) { lora(c, LoRA{}); c.Training.FreezeLayers = 1 }, "training.freezeLayers"},
+		"base":                     {func(c *RunConfig) { c.Model.Base = &Source{URI: "file:///b"} }, ""},
+		"base without a place":     {func(c *RunConfig) { c.Model.Base = &Source{} }, "model.base.uri"},
+		"base of a base":           {func(c *RunConfig) { c.Model.Base = &Source{URI: "file:///b", Base: &Source{URI: "file:///c"}} }, "model.base.base"},
 		"PPO":                      {func(c *RunConfig) { ppo(c, PPOSettings{}) }, ""},
 		"PPO without reward model": {func(c *RunConfig) { ppo(c, PPOSettings{}); c.PPO.RewardModel = Source{} }, "ppo.rewardModel.uri"},
 		"PPO's minibatch":          {func(c *RunConfig) { ppo(c, PPOSettings{MinibatchSize: 100}) }, "ppo.minibatchSize"},
@@ -202,4 +216,9 @@ func TestGammaBetaRatio(t *testing.T) {
 	if a, r := hash(t, absolute), hash(t, ratio); a != r {
 		t.Errorf("hashes %s and %s", a, r)
 	}
+}
+
+func lora(c *RunConfig, l LoRA) {
+	c.Training.LoRA = &l
+	c.SetDefaults()
 }

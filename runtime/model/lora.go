@@ -49,9 +49,7 @@ func (c Config) LoRAModules(targets []string) ([]string, error) {
 	if slices.Equal(targets, []string{AllLinear}) {
 		return linear, nil
 	}
-	if len(targets) == 0 {
-		targets = c.LoRADefaults()
-	}
+	targets = c.LoRATargets(targets)
 	is := func(module, target string) bool { return module == target || strings.HasSuffix(module, "."+target) }
 	for _, target := range targets {
 		if !slices.ContainsFunc(linear, func(module string) bool { return is(module, target) }) {
@@ -61,6 +59,17 @@ func (c Config) LoRAModules(targets []string) ([]string, error) {
 	return slices.DeleteFunc(linear, func(module string) bool {
 		return !slices.ContainsFunc(targets, func(target string) bool { return is(module, target) })
 	}), nil
+}
+
+// LoRATargets are targets, as LoRA has them, spelt out by the last parts of their names.
+func (c Config) LoRATargets(targets []string) []string {
+	switch {
+	case len(targets) == 0:
+		return c.LoRADefaults()
+	case slices.Equal(targets, []string{AllLinear}):
+		return c.linearNames()
+	}
+	return targets
 }
 
 // linearModules are the full names of all linear modules of the blocks.
@@ -96,6 +105,10 @@ const (
 	loraA = ".lora_A.weight"
 	loraB = ".lora_B.weight"
 )
+
+func isAdapter(name string) bool {
+	return strings.HasSuffix(name, loraA) || strings.HasSuffix(name, loraB)
+}
 
 // WithLoRA returns a model of m's weights with adapters, which are trained in their place: A is drawn from
 // U(-1/sqrt(in), 1/sqrt(in)) by seed and name, B is 0, so that it computes what m does until its first step. A score head is
@@ -203,38 +216,38 @@ func (m *Model) LoRA() (LoRA, bool) {
 // AdapterParameters lists what PEFT saves of a model with adapters: A and B of each, and a score head.
 func (m *Model) AdapterParameters() (params []Parameter) {
 	for _, p := range m.params {
-		if strings.HasSuffix(p.Name, loraA) || strings.HasSuffix(p.Name, loraB) || m.score != nil && p.Tensor == m.score {
+		if isAdapter(p.Name) || m.score != nil && p.Tensor == m.score {
 			params = append(params, p)
 		}
 	}
 	return params
 }
 
-// Merged is a model without adapters that computes what m does; of a sharded model, inside Whole: W + scale * B A in the place of W, computed in float32 or
-// wider. Other weights are shared with m. Without adapters it is m itself.
-func (m *Model) Merged() *Model {
+// Merge puts W + scale * B A in the place of each adapted W, computed in float32 or wider and rounded to the type of W, and
+// returns the model without adapters, trained as after Load, that computes what m did. The weights are m's and its base's:
+// neither may be used afterwards. Without adapters it is m itself.
+func (m *Model) Merge() *Model {
 	if m.lora == nil {
 		return m
 	}
-	adapted := map[string]*projection{}
-	for i := range m.layers {
-		for _, w := range m.layers[i].projections() {
-			if w.lora.a != nil {
-				adapted[m.config.blockName(i)+w.name+".weight"] = w
+	out := *m
+	out.base, out.lora, out.layers = nil, nil, slices.Clone(m.layers)
+	for i := range out.layers {
+		m.with(i, func() {
+			for _, w := range out.layers[i].projections() {
+				if w.lora.a != nil {
+					tensor.Scoped(func() { tensor.NoGrad(func() { w.weight.CopyInPlace(w.merged()) }) })
+					m.changed(w.weight)
+					w.lora = adapter{}
+				}
 			}
-		}
+		})
 	}
-	out, err := build(m.config, m.dtype, m.device, nil, func(merged *Model, s spec) (Parameter, error) {
-		p := m.params[slices.IndexFunc(m.params, func(p Parameter) bool { return p.Name == s.name })]
-		if w := adapted[s.name]; w != nil {
-			tensor.NoGrad(func() { p = merged.parameter(s, w.merged()) })
-		}
-		return p, nil
-	})
-	if err != nil { // it has every parameter of its own config
-		panic(err)
+	out.params = slices.DeleteFunc(slices.Clone(m.params), func(p Parameter) bool { return isAdapter(p.Name) })
+	for _, p := range out.params {
+		p.Tensor.RequiresGrad(p.Tensor.DType() == m.weights) // what ComputeIn has rounded stays frozen
 	}
-	return out.Freeze()
+	return &out
 }
 
 // merged is weight + scale * B A, in float32 or wider, as the weight is stored.

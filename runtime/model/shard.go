@@ -33,21 +33,22 @@ func newSharding(ranks []*distributed.Group) *sharding {
 
 // cut keeps this rank's part of a weight, which must be whole, and drops the rest. The part lives in the innermost scope.
 func (s *sharding) cut(weight *tensor.Tensor) {
-	var elements *tensor.Tensor
+	s.parts[weight] = &part{elements: tensor.Zeros(weight.DType(), partLength(weight.NumElements(), s.group)).ToDevice(weight.Device())}
+	s.take(weight)
+	drop(weight)
+}
+
+// take makes this rank's part of a weight what the weight is, which must be whole.
+func (s *sharding) take(weight *tensor.Tensor) {
 	tensor.Scoped(func() {
 		tensor.NoGrad(func() {
-			flat := weight.Detach().Reshape(-1)
+			elements, flat := s.parts[weight].elements, weight.Detach().Reshape(-1)
 			n := flat.NumElements()
-			length := partLength(n, s.group)
-			from := min(int64(s.group.Rank())*length, n)
-			count := min(length, n-from)
-			elements = tensor.Zeros(weight.DType(), length).ToDevice(weight.Device())
+			from := min(int64(s.group.Rank())*elements.NumElements(), n)
+			count := min(elements.NumElements(), n-from)
 			elements.Narrow(0, 0, count).CopyInPlace(flat.Narrow(0, from, count))
-			elements.Keep()
 		})
 	})
-	s.parts[weight] = &part{elements: elements}
-	drop(weight)
 }
 
 // partLength is the elements of a part of n.
@@ -250,6 +251,13 @@ func (m *Model) assign(to, from *tensor.Tensor) {
 		to, from = m.sharding.parts[to].elements, m.sharding.parts[from].elements
 	}
 	tensor.NoGrad(func() { to.CopyInPlace(from) })
+}
+
+// changed says that a weight, which is here, has other values now.
+func (m *Model) changed(weight *tensor.Tensor) {
+	if m.sharding != nil {
+		m.sharding.take(weight)
+	}
 }
 
 func (m *Model) blockWeights(i int) []*tensor.Tensor {

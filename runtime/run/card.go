@@ -16,12 +16,16 @@ import (
 func (r *run) modelCard(metrics map[string]float64) []byte {
 	type row struct{ Name, Value string }
 	card := struct {
+		Library string
 		Method  runconfig.Method
 		Hash    string
 		Inputs  []runconfig.Artifact
 		Lineage []checkpoint.Ancestor
 		Metrics []row
-	}{r.config.Method, r.hash, r.inputs, r.lineage, nil}
+	}{"transformers", r.config.Method, r.hash, r.inputs, r.lineage, nil}
+	if r.config.Training.PublishesAdapter() {
+		card.Library = "peft"
+	}
 	for _, k := range slices.Sorted(maps.Keys(metrics)) {
 		card.Metrics = append(card.Metrics, row{k, fmt.Sprintf("%.6g", metrics[k])})
 	}
@@ -33,7 +37,7 @@ func (r *run) modelCard(metrics map[string]float64) []byte {
 }
 
 var cardTemplate = template.Must(template.New("card").Parse(`---
-library_name: transformers
+library_name: {{.Library}}
 tags: [alignment, {{.Method}}]
 ---
 # A model trained by {{.Method}}

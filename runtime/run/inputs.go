@@ -64,13 +64,24 @@ func (r *run) verifyInputs() error {
 	return nil
 }
 
-// verifyFolder verifies a published checkpoint by its manifest. A folder without one, as a
-// hub has them, is taken as it is when no digest is asked for.
+// verifyFolder verifies a published checkpoint by its manifest, and the base of an adapter with it. A folder
+// without one, as a hub has them, is taken as it is when no digest is asked for.
 func (r *run) verifyFolder(role, field string, s runconfig.Source) error {
 	dir, err := r.resolver.Path(s.URI)
 	if err != nil {
 		return invalidField(field+".uri", err)
 	}
+	if err := r.verifyManifest(role, field, dir, s); err != nil {
+		return err
+	}
+	base, err := r.baseOf(field, dir, s)
+	if err != nil || base == nil {
+		return err
+	}
+	return r.verifyFolder(role+"Base", field+".base", *base)
+}
+
+func (r *run) verifyManifest(role, field, dir string, s runconfig.Source) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return invalidData(field+".uri", fmt.Errorf("%s does not exist", s.URI))
 	} else if err != nil {
@@ -239,21 +250,32 @@ func (r *run) openTokenizer(field string, s runconfig.Source) (*tokenizer.Tokeni
 	if err != nil {
 		return nil, invalidField(field, err)
 	}
-	t, err := tokenizer.Load(filepath.Join(dir, "tokenizer.json"))
+	path := filepath.Join(dir, "tokenizer.json")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) { // an adapter may leave it to its base
+		base, err := r.baseOf(strings.TrimSuffix(field, ".uri"), dir, s)
+		if err != nil {
+			return nil, err
+		}
+		if base != nil {
+			return r.openTokenizer(field, *base)
+		}
+	}
+	t, err := tokenizer.Load(path)
 	if err != nil {
 		return nil, invalidData(field, err)
 	}
 	return t, nil
 }
 
-// LoadModel reads a Hugging Face folder's config.json and weights; ranks are model.Load's.
+// LoadModel reads a Hugging Face folder's config.json and weights; of an adapter in PEFT's format, those of the
+// folder that its own config names, with the adapter added. ranks are model.Load's.
 func LoadModel(dir string, dtype tensor.DType, device tensor.Device, ranks ...*distributed.Group) (*model.Model, error) {
-	path := filepath.Join(dir, "config.json")
-	b, err := os.ReadFile(path)
-	if err != nil {
+	if adapter, err := isAdapter(dir); err != nil {
 		return nil, err
+	} else if adapter {
+		return loadOnBase(dir, dtype, device, ranks...)
 	}
-	c, err := model.ParseConfig(path, b)
+	c, err := readConfig(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +290,31 @@ func LoadModel(dir string, dtype tensor.DType, device tensor.Device, ranks ...*d
 	}, ranks...)
 }
 
-// loadModel loads or initialises the policy.
+func readConfig(dir string) (model.Config, error) {
+	path := filepath.Join(dir, "config.json")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return model.Config{}, err
+	}
+	return model.ParseConfig(path, b)
+}
+
+// loadPolicy loads or initialises the model that is trained, with what the run adds to it.
+func (r *run) loadPolicy(t *tokenizer.Tokenizer, dtype tensor.DType, device tensor.Device) (*model.Model, error) {
+	m, err := r.loadModel(t, dtype, device)
+	if err != nil {
+		return nil, err
+	}
+	r.mixPrecision(m)
+	if r.config.Method == runconfig.RewardModel {
+		m = m.WithScore(r.config.Seed)
+	}
+	if err := r.freeze("model", m); err != nil {
+		return nil, err
+	}
+	return r.adapt(m)
+}
+
 func (r *run) loadModel(t *tokenizer.Tokenizer, dtype tensor.DType, device tensor.Device) (*model.Model, error) {
 	m := r.config.Model
 	if m.Init == nil {
@@ -318,12 +364,33 @@ func (r *run) openAny(field string, s runconfig.Source, t *tokenizer.Tokenizer, 
 	if err != nil {
 		return nil, invalidField(field, err)
 	}
-	m, err := LoadModel(dir, dtype, device, r.sharding())
+	m, err := r.loadFolder(field, dir, s, dtype, device)
 	if err != nil {
-		return nil, invalidData(field, err)
+		return nil, err
 	}
 	if n := m.Config().VocabSize; n < t.VocabSize() {
 		return nil, invalidData(field, fmt.Errorf("vocab_size is %d, the tokenizer has %d tokens", n, t.VocabSize()))
+	}
+	return m, nil
+}
+
+func (r *run) loadFolder(field, dir string, s runconfig.Source, dtype tensor.DType, device tensor.Device) (*model.Model, error) {
+	base, err := r.baseOf(strings.TrimSuffix(field, ".uri"), dir, s)
+	if err != nil {
+		return nil, err
+	}
+	folder := dir
+	if base != nil {
+		if folder, err = r.resolver.Path(base.URI); err != nil {
+			return nil, invalidField(field, err)
+		}
+	}
+	m, err := LoadModel(folder, dtype, device, r.sharding())
+	if err == nil && base != nil {
+		m, err = loadAdapter(dir, m)
+	}
+	if err != nil {
+		return nil, invalidData(field, err)
 	}
 	return m, nil
 }

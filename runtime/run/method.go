@@ -136,7 +136,6 @@ func (r *run) planRewardModel(e *data.Encoder) (plan, []int, error) {
 	return plan{
 		weights: s.weights,
 		method: func(policy *model.Model) (train.Method, error) {
-			policy = policy.WithScore(c.Seed)
 			return r.descend(policy, &train.RewardModel{Policy: policy, Examples: s.train, Held: s.held, Pad: r.pad(e), MicroBatchSize: c.Training.MicroBatchSize, Group: r.group})
 		},
 		finish: func(m train.Method, metrics map[string]float64) {
@@ -203,14 +202,20 @@ func (r *run) planPPO(e *data.Encoder) (plan, []int, error) {
 		if err := r.freeze("ppo.rewardModel", reward); err != nil {
 			return nil, err
 		}
-		value := reward.Clone()
-		if c.PPO.Value != nil {
+		value := reward
+		switch {
+		case c.PPO.Value != nil:
 			if value, err = r.loadReward("ppo.value", *c.PPO.Value, e, policy); err != nil {
 				return nil, err
 			}
 			if err := r.freeze("ppo.value", value); err != nil {
 				return nil, err
 			}
+		case c.Training.LoRA == nil: // else the value function's adapters are on the reward model's weights
+			value = reward.Clone()
+		}
+		if value, err = r.adapt(value); err != nil {
+			return nil, err
 		}
 		m := &train.PPO{
 			Policy: r.learner("policy", policy), Value: r.learner("value", value),
@@ -241,7 +246,8 @@ func (r *run) freeze(field string, m *model.Model) error {
 
 // descend makes the Method of a Loss.
 func (r *run) descend(policy *model.Model, loss train.Loss) (train.Method, error) {
-	return &train.Descent{Loss: loss, Policy: r.learner("policy", policy), MicroBatchSize: r.config.Training.MicroBatchSize, Group: r.group}, nil
+	c := r.config
+	return &train.Descent{Loss: loss, Policy: r.learner("policy", policy), MicroBatchSize: c.Training.MicroBatchSize, Group: r.group, Seed: c.Seed}, nil
 }
 
 // learner gives a model an optimiser, which the run's ranks share.
@@ -251,9 +257,13 @@ func (r *run) learner(name string, m *model.Model) *train.Learner {
 	return l
 }
 
-// loadReference is the frozen reference: the one that is named, or the policy before its first step.
+// loadReference is the frozen reference: the one that is named, or the policy before its first step, which with
+// adapters is the policy without them.
 func (r *run) loadReference(e *data.Encoder, policy *model.Model) (*model.Model, error) {
 	if r.config.Reference == nil {
+		if base := policy.Base(); base != nil {
+			return base, nil
+		}
 		return policy.Clone().Freeze(), nil
 	}
 	m, err := r.openModel("reference.uri", *r.config.Reference, e.Tokenizer, policy.DType(), policy.Device())

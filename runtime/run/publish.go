@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"syscall"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
@@ -31,29 +33,39 @@ const (
 	samplesFile = "samples.jsonl"
 )
 
-// published are the files of a checkpoint.
-var published = []string{"README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+// published are the files of a checkpoint, or of an adapter.
+var published = []string{
+	"README.md", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+	checkpoint.WeightsFile, adapterFile, adapterWeight,
+}
 
-// publish writes the Hugging Face folder and, last, its manifest.
+// publish writes the Hugging Face folder and, last, its manifest. Of a model with adapters it is a folder in PEFT's format,
+// with the config.json of the model that base and adapter make.
 func (r *run) publish(policy *model.Model, tok *tokenizer.Tokenizer, metrics map[string]float64) (digest string, err error) {
 	fail := func(err error) (string, error) { return "", fmt.Errorf("output.uri: publish: %w", err) }
-	if err := checkpoint.WriteSafetensors(filepath.Join(r.dir, "model.safetensors"), train.Weights(policy), map[string]string{"format": "pt"}); err != nil {
+	c := policy.Config()
+	c.DType = policy.DType().String()
+	files := map[string][]byte{"config.json": c.JSON(), "README.md": r.modelCard(metrics)}
+	var weights string
+	var tensors []checkpoint.Tensor
+	if policy.Base() != nil {
+		weights, tensors = adapterWeight, train.Tensors(adapterWeights(policy.AdapterParameters()))
+		files[adapterFile] = r.adapterConfig(policy)
+	} else {
+		weights, tensors = checkpoint.WeightsFile, train.Weights(policy)
+		generation, err := json.MarshalIndent(generationConfig{c.BOSTokenID, c.EOSTokenID, c.PadTokenID}, "", "  ")
+		if err != nil {
+			return fail(err)
+		}
+		files["generation_config.json"] = append(generation, '\n')
+	}
+	if err := checkpoint.WriteSafetensors(filepath.Join(r.dir, weights), tensors, map[string]string{"format": "pt"}); err != nil {
 		return fail(err)
 	}
 	if err := tok.Save(r.dir); err != nil {
 		return fail(err)
 	}
-	c := policy.Config()
-	c.DType = policy.DType().String()
-	generation, err := json.MarshalIndent(generationConfig{c.BOSTokenID, c.EOSTokenID, c.PadTokenID}, "", "  ")
-	if err != nil {
-		return fail(err)
-	}
-	for name, b := range map[string][]byte{
-		"config.json":            c.JSON(),
-		"generation_config.json": append(generation, '\n'),
-		"README.md":              r.modelCard(metrics),
-	} {
+	for name, b := range files {
 		if err := storage.WriteFile(filepath.Join(r.dir, name), b, 0o644); err != nil {
 			return fail(err)
 		}
@@ -61,7 +73,7 @@ func (r *run) publish(policy *model.Model, tok *tokenizer.Tokenizer, metrics map
 	m := checkpoint.Manifest{
 		RunHash: r.hash, Method: string(r.config.Method), Inputs: r.inputs, Lineage: r.lineage, Metrics: metrics, Versions: r.versions(),
 	}
-	for _, name := range published {
+	for _, name := range append(slices.Collect(maps.Keys(files)), weights, "tokenizer.json", "tokenizer_config.json") {
 		m.Files = append(m.Files, checkpoint.File{Path: name})
 	}
 	if digest, err = checkpoint.Publish(r.dir, m); err != nil {
@@ -95,7 +107,11 @@ func (r *run) checkSpace(learners []*train.Learner) error {
 	for _, l := range learners {
 		state += l.StateBytes()
 	}
-	need := train.Bytes(learners[0].Model.Parameters())
+	published := learners[0].Model.Parameters()
+	if r.config.Training.PublishesAdapter() {
+		published = learners[0].Model.AdapterParameters()
+	}
+	need := train.Bytes(published)
 	if r.config.Checkpoint.EverySteps > 0 {
 		need += state * int64(r.config.Checkpoint.KeepLast+1)
 	}

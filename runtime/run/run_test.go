@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,9 +139,29 @@ func methods(t *testing.T, dir string) (list []method) {
 			return c
 		}},
 	)
+	adapted := map[string]runconfig.LoRA{ // one of each kind of step
+		"DPO": {Rank: 4, Dropout: 0.1}, "DPO precomputed": {Rank: 4, Publish: runconfig.PublishAdapter}, "KTO": {Rank: 4, Dropout: 0.1},
+		"SimPO": {Rank: 4, Dropout: 0.1}, "RRHF": {Rank: 4}, "KWise": {Rank: 4, Dropout: 0.1}, "PPO": {Rank: 4}, "PPO-ptx": {Rank: 4},
+	}
+	for _, m := range slices.Clone(list) {
+		if l, ok := adapted[m.name]; ok {
+			list = append(list, method{m.name + " with LoRA", func(out string) *runconfig.RunConfig { return withLoRA(m.config(out), l) }})
+		}
+	}
+	list = append(list, method{"SFT with LoRA", func(out string) *runconfig.RunConfig {
+		c := sftConfig(f.sft, out)
+		c.Model = runconfig.Model{Source: runconfig.Source{URI: "file://" + base}}
+		return withLoRA(c, runconfig.LoRA{Rank: 4, Dropout: 0.1, TargetModules: []string{runconfig.AllLinear}})
+	}})
 	mustPublish(t, sftConfig(f.sft, base))
 	mustPublish(t, objectiveConfig(runconfig.RewardModel, "KWise", base, f.ranked, reward))
 	return list
+}
+
+func withLoRA(c *runconfig.RunConfig, l runconfig.LoRA) *runconfig.RunConfig {
+	c.Training.LoRA, c.Training.FreezeLayers = &l, 0
+	c.SetDefaults()
+	return c
 }
 
 type method struct {

@@ -19,6 +19,9 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 	if err != nil {
 		return runconfig.Result{}, err
 	}
+	if err := r.checkTargets(); err != nil {
+		return runconfig.Result{}, err
+	}
 	tok, err := r.loadTokenizer()
 	if err != nil {
 		return runconfig.Result{}, err
@@ -31,12 +34,8 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 		return runconfig.Result{}, err
 	}
 	conversations := encoder.Template
-	policy, err := r.loadModel(tok, dtype, device)
+	policy, err := r.loadPolicy(tok, dtype, device)
 	if err != nil {
-		return runconfig.Result{}, err
-	}
-	r.mixPrecision(policy)
-	if err := r.freeze("model", policy); err != nil {
 		return runconfig.Result{}, err
 	}
 	method, err := plan.method(policy)
@@ -88,10 +87,14 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 		}
 	}
 	after := answers()
+	trained := method.Published()
+	if !c.Training.PublishesAdapter() {
+		trained = trained.Merge()
+	}
 	var digest string
-	method.Published().Whole(func() {
+	trained.Whole(func() {
 		if r.first() {
-			digest, err = r.publish(method.Published(), tok, metrics)
+			digest, err = r.publish(trained, tok, metrics)
 		}
 	})
 	if err != nil || !r.first() {

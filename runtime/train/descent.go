@@ -28,11 +28,13 @@ type Descent struct {
 	Policy         *Learner
 	MicroBatchSize int
 	Group          *distributed.Group
+	Seed           uint64 // of dropout
 }
 
 // Step implements Method.
 func (d *Descent) Step(batch []int, at Position, m *Metrics) (gradNorm float64, err error) {
 	weight := d.Begin(batch)
+	defer d.Policy.Model.Dropout(d.Seed, at.Step)()
 	// Gradients of all micro-batches add up to the gradient of the whole batch's loss.
 	mine := newMetrics(m.Detailed)
 	for micro, idle := range share(d.Group, batch, d.Lengths(), d.MicroBatchSize) {

@@ -168,6 +168,9 @@ func Weights(m *model.Model) (out []checkpoint.Tensor) {
 	return out
 }
 
+// Tensors are parameters as a file holds them: in their own type.
+func Tensors(params []model.Parameter) []checkpoint.Tensor { return named(parameters(params)) }
+
 func parameters(params []model.Parameter) []optim.Named {
 	out := make([]optim.Named, len(params))
 	for i, p := range params {

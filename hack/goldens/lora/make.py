@@ -77,6 +77,28 @@ def main(folder):
             f.write("\n")
 
 
+def save(folder):
+    """A base and adapters on it as they come from a hub, with PEFT's own settings: a language model's and a scorer's."""
+    for task, kind, options in (("CAUSAL_LM", transformers.LlamaForCausalLM, {}),
+                                ("SEQ_CLS", transformers.LlamaForSequenceClassification, {"target_modules": "all-linear", "use_rslora": True})):
+        torch.manual_seed(3)
+        base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**llama.SIZES, **llama.CASES["gqa-tied"]))
+        base.save_pretrained(f"{folder}/base")
+        config = transformers.LlamaConfig.from_pretrained(f"{folder}/base", num_labels=1, attn_implementation="eager")
+        model = peft.get_peft_model(kind.from_pretrained(f"{folder}/base", config=config), peft.LoraConfig(task_type=task, r=3, lora_alpha=5, **options))
+        with torch.no_grad():
+            for _, p in trained(model):
+                p.normal_(0, 0.3)
+        into = f"{folder}/{task.lower()}"
+        model.save_pretrained(into)
+        pathlib.Path(into, "README.md").unlink()
+        tokens = llama.make_batch()["tokens"][:1]
+        hidden = model.base_model.model.model(input_ids=tokens)[0]
+        head = model.base_model.model.lm_head if task == "CAUSAL_LM" else model.base_model.model.score
+        with open(f"{into}/output.json", "w") as f:
+            json.dump({"tokens": tokens[0].tolist(), "output": llama.packed(head(hidden))}, f)
+
+
 def unpacked(stored):
     import base64
     import numpy
@@ -85,3 +107,4 @@ def unpacked(stored):
 
 if __name__ == "__main__":
     main(sys.argv[1])
+    save(sys.argv[2])
