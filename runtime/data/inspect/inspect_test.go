@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -318,4 +319,41 @@ func TestExamples(t *testing.T) {
 	if err != nil || strings.Contains(string(b), "null") {
 		t.Errorf("got %s, %v", b, err)
 	}
+}
+
+// FuzzInspect: whatever a file holds is counted once, and cannot give orders to a terminal.
+func FuzzInspect(f *testing.F) {
+	for _, line := range []string{
+		`{"text": "abc"}`, `{"prompt": "p\u001b[2J", "chosen": "c", "rejected": ""}`, `[{"prompt": "p", "responses": ["a", "b"], "ranks": [1, 2]}]`,
+		`{"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a\ud800"}]}`,
+		`{"prompt": "p", "completion": "c", "label": false}` + "\n{\"prompt\": 1}", `{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": ""}`,
+	} {
+		for use := range uint8(6) {
+			f.Add([]byte(line), use, uint8(use*3))
+		}
+	}
+	path := filepath.Join(f.TempDir(), "data")
+	tok := byteTokenizer(f)
+	f.Fuzz(func(t *testing.T, content []byte, use, maxLength uint8) {
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r := inspect(t, Options{Examples: 2}, Source{
+			Role: "train", Use: []Use{Natural, Sequences, Pairs, Unpaired, Ranked, Prompts}[use%6], HoldOut: 0.5,
+			Encoder: data.Encoder{Tokenizer: tok, MaxLength: int(maxLength)}, Records: data.Read(path, runconfig.Dataset{URI: "train"}),
+		})
+		l := r.Lists[0]
+		if l.Trained > l.Tokens || l.Cut < 0 || l.HeldOut > l.Examples || l.Examples == 0 && !r.Refused() || l.Invalid+l.Dropped > l.Records+1 {
+			t.Errorf("got %+v", *l)
+		}
+		var b strings.Builder
+		if err := r.Text(&b, false); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range b.String() {
+			if c == utf8.RuneError && !strings.Contains(string(content), "\ufffd") && !strings.Contains(string(content), `\u`) || c < ' ' && c != '\n' && c != '\t' {
+				t.Errorf("shows %q", c)
+			}
+		}
+	})
 }

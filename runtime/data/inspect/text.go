@@ -88,6 +88,9 @@ func (p *Problem) text(b *bufio.Writer) {
 func (x Example) text(b *bufio.Writer, colour bool) {
 	fmt.Fprintf(b, "\n%s: %s:%d\n", x.Role, visible(x.File), x.Line)
 	for _, p := range x.Parts {
+		if len(p.Spans) == 0 {
+			continue
+		}
 		fmt.Fprintf(b, "%s: %d tokens", p.Name, p.Tokens)
 		if p.Cut > 0 {
 			fmt.Fprintf(b, " (%d more are cut off)", p.Cut)
