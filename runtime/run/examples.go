@@ -72,10 +72,7 @@ type split[T any] struct {
 func encodeAll[T any](r *run, list []runconfig.Dataset, encode func(data.Record) ([]T, bool, error)) (out []T, from []int, weights []float64, err error) {
 	n, dropped := 0, 0
 	for _, d := range list {
-		weight := 1.0
-		if d.Weight != nil {
-			weight = *d.Weight
-		}
+		weight := weight(d)
 		for rec, err := range r.records([]runconfig.Dataset{d}) {
 			if err != nil {
 				return nil, nil, nil, err
@@ -102,6 +99,14 @@ func encodeAll[T any](r *run, list []runconfig.Dataset, encode func(data.Record)
 	}
 	r.Log.Info("Read data", "files", len(list), "examples", len(out), "dropped", dropped)
 	return out, from, weights, nil
+}
+
+// weight is how often each example of a dataset comes in an epoch.
+func weight(d runconfig.Dataset) float64 {
+	if d.Weight == nil {
+		return 1
+	}
+	return *d.Weight
 }
 
 // questions are the first of the held-out records that ask something.

@@ -21,17 +21,23 @@ func Inspect(c *runconfig.RunConfig, env Environment, o inspect.Options) (*inspe
 		main.MaxLength -= c.PPO.MaxNewTokens
 	}
 	o.Seed = c.Seed
-	sources := []inspect.Source{{Role: "train", Use: useOf(c), Encoder: main, Records: r.records(c.Data.Train)}}
-	if len(c.Data.Eval) > 0 {
-		sources = append(sources, inspect.Source{Role: "eval", Use: useOf(c), Encoder: main, Records: r.records(c.Data.Eval)})
-	} else {
+	var sources []inspect.Source
+	add := func(role string, use inspect.Use, e data.Encoder, list []runconfig.Dataset) {
+		if len(list) == 0 {
+			return
+		}
+		s := inspect.Source{Role: role, Use: use, Encoder: e}
+		for _, d := range list {
+			s.Datasets = append(s.Datasets, inspect.Dataset{URI: d.URI, Weight: weight(d), Records: r.records([]runconfig.Dataset{d})})
+		}
+		sources = append(sources, s)
+	}
+	add("train", useOf(c), main, c.Data.Train)
+	add("eval", useOf(c), main, c.Data.Eval)
+	add("demonstrations", inspect.Sequences, *e, c.Data.Demonstrations)
+	add("pretraining", inspect.Sequences, *e, c.Data.Pretraining)
+	if len(c.Data.Eval) == 0 {
 		sources[0].HoldOut = c.Data.EvalFraction
-	}
-	if len(c.Data.Demonstrations) > 0 {
-		sources = append(sources, inspect.Source{Role: "demonstrations", Use: inspect.Sequences, Encoder: *e, Records: r.records(c.Data.Demonstrations)})
-	}
-	if len(c.Data.Pretraining) > 0 {
-		sources = append(sources, inspect.Source{Role: "pretraining", Use: inspect.Sequences, Encoder: *e, Records: r.records(c.Data.Pretraining)})
 	}
 	report, err := inspect.Inspect(sources, o)
 	if err != nil {

@@ -19,10 +19,18 @@ type Source struct {
 	Use  Use
 	// Encoder is the run's.
 	Encoder data.Encoder
-	// Records may go on after an *data.Error, which is then a problem like any other.
-	Records iter.Seq2[data.Record, error]
+	// Datasets are read one after another.
+	Datasets []Dataset
 	// HoldOut is the fraction of the records that is not trained on, chosen by Options.Seed.
 	HoldOut float64
+}
+
+// Dataset is one of a list.
+type Dataset struct {
+	URI    string
+	Weight float64 // how often each example comes in an epoch
+	// Records may go on after an *data.Error, which is then a problem like any other.
+	Records iter.Seq2[data.Record, error]
 }
 
 // Options say how much to tell.
@@ -43,11 +51,17 @@ func Inspect(sources []Source, o Options) (*Report, error) {
 		}
 		kept[s.Role] = entries
 		if s.HoldOut > 0 {
-			trained, held := data.Split(len(entries), s.HoldOut, o.Seed)
-			for _, e := range data.Pick(entries, held) {
+			t, h := data.Split(len(entries), s.HoldOut, o.Seed)
+			trained, held := data.Pick(entries, t), data.Pick(entries, h)
+			for _, e := range held {
 				in.list.HeldOut += e.examples
 			}
-			in.leaks(s.Role, data.Pick(entries, trained), data.Pick(entries, held))
+			in.leaks(s.Role, trained, held)
+			entries = trained
+		}
+		for _, e := range entries {
+			d := in.list.Datasets[e.dataset]
+			d.Epoch += float64(e.examples) * d.Weight
 		}
 	}
 	in.leaks("eval", kept["train"], kept["eval"])
@@ -86,6 +100,7 @@ type entry struct {
 	whole, prompt hash // prompt is zero when there is none
 	file          string
 	line          int
+	dataset       int
 	examples      int
 }
 
@@ -131,7 +146,7 @@ func (in *inspector) read(s Source) (kept []entry, err error) {
 	var shown []Example
 	seen := map[hash]int{} // the first of equals in kept
 	n := 0                 // examples that could be shown
-	for r, err := range s.Records {
+	for r, err := range in.records(s) {
 		use := s.Use.of(r)
 		var full, parts []part
 		if err == nil {
@@ -154,11 +169,12 @@ func (in *inspector) read(s Source) (kept []entry, err error) {
 			countAll(parts)
 		}
 		in.count(full, parts)
-		e := entry{whole: hashOf(content(r)), prompt: promptOf(r), file: r.File, line: r.Line, examples: 1}
+		e := entry{whole: hashOf(content(r)), prompt: promptOf(r), file: r.File, line: r.Line, dataset: len(in.list.Datasets) - 1, examples: 1}
 		if use == Unpaired {
 			e.examples = len(parts) - 1
 		}
 		in.list.Examples += e.examples
+		in.list.Datasets[e.dataset].Examples += e.examples
 		if first, ok := seen[e.whole]; ok {
 			in.problem(Duplicate, s.Role, locate(r, "as "+kept[first].String()))
 		} else {
@@ -181,6 +197,20 @@ func (in *inspector) read(s Source) (kept []entry, err error) {
 	}
 	in.report.Examples = append(in.report.Examples, shown...)
 	return kept, nil
+}
+
+// records are those of a source's datasets, each of which is added to the list as it begins.
+func (in *inspector) records(s Source) iter.Seq2[data.Record, error] {
+	return func(yield func(data.Record, error) bool) {
+		for _, d := range s.Datasets {
+			in.list.Datasets = append(in.list.Datasets, &DatasetCount{URI: d.URI, Weight: d.Weight})
+			for r, err := range d.Records {
+				if !yield(r, err) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // invalid notes what is wrong with a record or a whole file; false when err is not about what was read.

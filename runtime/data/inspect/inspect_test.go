@@ -2,9 +2,11 @@ package inspect
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -33,7 +35,7 @@ func source(t testing.TB, role string, use Use, e data.Encoder, lines ...string)
 	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return Source{Role: role, Use: use, Encoder: e, Records: data.Read(path, runconfig.Dataset{URI: role})}
+	return Source{Role: role, Use: use, Encoder: e, Datasets: []Dataset{{URI: role, Weight: 1, Records: data.Read(path, runconfig.Dataset{URI: role})}}}
 }
 
 func inspect(t testing.TB, o Options, sources ...Source) *Report {
@@ -156,6 +158,40 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
+// TestWeights: an epoch has as many examples of a dataset as data.Plan takes of it.
+func TestWeights(t *testing.T) {
+	e := data.Encoder{Tokenizer: byteTokenizer(t)}
+	lines := slices.Repeat([]string{`{"prompt": "p", "chosen": "c", "rejected": "r"}`}, 40)
+	s := source(t, "train", Unpaired, e, lines...)
+	s.Datasets = append(s.Datasets, source(t, "more", Unpaired, e, append(lines, "{")...).Datasets...)
+	s.Datasets[0].Weight, s.Datasets[1].Weight, s.HoldOut = 0.25, 3, 0.25
+	l := inspect(t, Options{}, s).Lists[0]
+	var weights []float64
+	trained, _ := data.Split(80, s.HoldOut, 0)
+	for _, i := range trained {
+		w := s.Datasets[i/40].Weight
+		weights = append(weights, w, w) // a record has two examples
+	}
+	var want [2]float64
+	for _, batch := range data.Plan(make([]int, len(weights)), weights, 1, 0, 0) {
+		if weights[batch[0]] == 0.25 {
+			want[0]++
+		} else {
+			want[1]++
+		}
+	}
+	for i, d := range l.Datasets {
+		if d.Examples != 80 || math.Abs(d.Epoch-want[i]) > 0.5 {
+			t.Errorf("%s: got %d examples, %g an epoch, want 80, %g", d.URI, d.Examples, d.Epoch, want[i])
+		}
+	}
+	var b strings.Builder
+	r := Report{Lists: []*List{l}}
+	if err := r.Text(&b, false); err != nil || !strings.Contains(b.String(), "  more: 80 examples, "+strconv.FormatFloat(want[1], 'f', 0, 64)+" an epoch\n") {
+		t.Errorf("got %s, %v", b.String(), err)
+	}
+}
+
 // TestMasks: what is shown as trained on is what counts in the loss.
 func TestMasks(t *testing.T) {
 	lines := []string{
@@ -176,7 +212,7 @@ func TestMasks(t *testing.T) {
 					s := source(t, "train", Natural, e, line)
 					r := inspect(t, Options{Examples: 1}, s)
 					var want data.Sequence
-					for rec := range s.Records {
+					for rec := range s.Datasets[0].Records {
 						if want, _, err = e.Sequence(rec); err != nil {
 							t.Fatal(err)
 						}
@@ -340,7 +376,8 @@ func FuzzInspect(f *testing.F) {
 		}
 		r := inspect(t, Options{Examples: 2}, Source{
 			Role: "train", Use: []Use{Natural, Sequences, Pairs, Unpaired, Ranked, Prompts}[use%6], HoldOut: 0.5,
-			Encoder: data.Encoder{Tokenizer: tok, MaxLength: int(maxLength)}, Records: data.Read(path, runconfig.Dataset{URI: "train"}),
+			Encoder:  data.Encoder{Tokenizer: tok, MaxLength: int(maxLength)},
+			Datasets: []Dataset{{Weight: 1, Records: data.Read(path, runconfig.Dataset{URI: "train"})}},
 		})
 		l := r.Lists[0]
 		if l.Trained > l.Tokens || l.Cut < 0 || l.HeldOut > l.Examples || l.Examples == 0 && !r.Refused() || l.Invalid+l.Dropped > l.Records+1 {

@@ -39,6 +39,18 @@ type List struct {
 	// Lengths are before anything is cut. That of "total" is of a prompt and its longest response, which
 	// maxLength limits.
 	Lengths []*Lengths `json:"lengths"`
+	// Datasets are the list's, in its order.
+	Datasets []*DatasetCount `json:"datasets"`
+}
+
+// DatasetCount is what a dataset gives to its list.
+type DatasetCount struct {
+	URI      string  `json:"uri"`
+	Examples int     `json:"examples"`
+	Weight   float64 `json:"weight"`
+	// Epoch is how many examples of it an epoch has, in the mean: those that are not held out, as often as
+	// Weight says.
+	Epoch float64 `json:"epoch"`
 }
 
 // lengths returns the list's lengths of a part, new ones at first.

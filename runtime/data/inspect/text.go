@@ -65,6 +65,11 @@ func (l *List) text(b *bufio.Writer) {
 		fmt.Fprintf(t, "%s\t%d\t%.1f\t%d\t%d\t%d\t%d\t%d\t\n", d.Of, d.Count, d.Mean, d.Min, d.P50, d.P90, d.P99, d.Max)
 	}
 	t.Flush()
+	for _, d := range l.Datasets {
+		if len(l.Datasets) > 1 || d.Weight != 1 {
+			fmt.Fprintf(b, "  %s: %d examples, %.0f an epoch\n", visible(d.URI), d.Examples, d.Epoch)
+		}
+	}
 	fmt.Fprintln(b)
 }
 
