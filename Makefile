@@ -16,6 +16,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 LINT := go tool -modfile=hack/tools/lint/go.mod golangci-lint
 LOCALCLUSTER := bin/localcluster
 HELM := bin/helm
+S3_SERVER := bin/s3server
 # Packages as they are compiled become a count, so that a first build is seen to go on; errors pass through.
 COUNT := awk '/[: ]/ { print; next } ++n % 100 == 0 { print "    " n " packages compiled"; fflush() }'
 GO_SOURCES := $(shell git ls-files -co --exclude-standard '*.go' '*.cpp' '*.h' go.mod go.sum 2>/dev/null)
@@ -26,11 +27,11 @@ help: ## Show this help
 demo: images $(HELM) ## SFT -> RM -> PPO, DPO and SimPO on a real Kubernetes (DEMO=quick: SFT, DPO; KEEP=1, DATA=, BASE=)
 	@go run ./hack/demo
 
-test: deps $(LOCALCLUSTER) $(HELM) ## Unit tests, and the operator against a real API server
+test: deps $(LOCALCLUSTER) $(HELM) $(S3_SERVER) ## Unit tests, and the operator against a real API server
 	@echo "==> Compiling (about 5 minutes the first time)"
 	@go build -v ./... 2>&1 | $(COUNT)
 	@echo "==> Tests (about 2 minutes; their own compilation is extra the first time)"
-	@assets="$$($(LOCALCLUSTER) env)"; KUBEBUILDER_ASSETS="$$assets" HELM=$(CURDIR)/$(HELM) go test -timeout 30m ./...
+	@assets="$$($(LOCALCLUSTER) env)"; KUBEBUILDER_ASSETS="$$assets" HELM=$(CURDIR)/$(HELM) S3_SERVER=$(CURDIR)/$(S3_SERVER) go test -timeout 30m ./...
 	@go test -C hack/localcluster ./...
 	@echo "==> What GitOps tools and Prometheus make of it, by their own libraries (about 4 minutes the first time)"
 	@go test -C hack/gitops -count=1 ./... # uncached: it reads files outside of its module
@@ -90,6 +91,11 @@ $(HELM): hack/tools/helm/go.mod hack/tools/helm/go.sum
 	@echo "==> Building helm (about 3 minutes the first time)"
 	@mkdir -p bin
 	@CGO_ENABLED=0 go build -modfile=hack/tools/helm/go.mod -trimpath -o $@ helm.sh/helm/v4/cmd/helm
+
+$(S3_SERVER): hack/tools/s3/go.mod hack/tools/s3/go.sum
+	@echo "==> Building an S3 server to test with (about a minute the first time)"
+	@mkdir -p bin
+	@CGO_ENABLED=0 go build -modfile=hack/tools/s3/go.mod -trimpath -ldflags "-s -w" -o $@ github.com/versity/versitygw/cmd/versitygw
 
 clean: ## Remove what was built here (the cluster's binaries stay in the user cache)
 	@rm -rf bin out

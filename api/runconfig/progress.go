@@ -70,8 +70,11 @@ type Artifact struct {
 	// or checkpoint.
 	Role string `json:"role"`
 	URI  string `json:"uri"`
-	// Digest is "sha256:<64 hex>" of the file, or of a checkpoint's manifest.json.
+	// Digest is "sha256:<64 hex>" of the file, or of a checkpoint's manifest.json; of a fetched folder without one, of
+	// what sha256sum prints for its files.
 	Digest string `json:"digest"`
+	// Commit is that of a hub's repository which the URI's revision led to.
+	Commit string `json:"commit,omitempty"`
 }
 
 // The reasons of Result.

@@ -309,6 +309,11 @@ type Placement struct {
 	Threads int `yaml:"threads,omitempty"`
 	// Mounts says where each claim of a pvc:// URI is mounted.
 	Mounts map[string]string `yaml:"mounts,omitempty"`
+	// Cache is the folder that keeps what was fetched of hf://, s3://, gs:// and azblob:// URIs, and in which a run works
+	// whose output is one of them. Trainers may share it.
+	Cache string `yaml:"cache,omitempty"`
+	// CacheLimit bounds what it keeps, in bytes; 0 is what its disk holds.
+	CacheLimit int64 `yaml:"cacheLimit,omitempty"`
 	// Address serves /progress, /metrics and /healthz, as ":8080"; empty serves nothing. Of several nodes,
 	// the first one's first process serves them.
 	Address string `yaml:"address,omitempty"`

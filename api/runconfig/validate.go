@@ -69,13 +69,29 @@ func (p *checker) source(s Source, field string) {
 	}
 }
 
-func (p *checker) uri(uri, field string) {
+// Schemes are those of an input's URI, and OutputSchemes of an output's.
+var (
+	Schemes       = []string{"file", "pvc", "hf", "s3", "gs", "azblob"}
+	OutputSchemes = []string{"file", "pvc", "s3", "gs", "azblob"}
+)
+
+// repository is the path of a hub's: organisation, name and revision, and what is in it.
+var repository = regexp.MustCompile(`^hf://(datasets/)?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(@[^/@]+)?(/|$)`)
+
+func (p *checker) uri(uri, field string, schemes ...string) {
+	if len(schemes) == 0 {
+		schemes = Schemes
+	}
 	u, err := url.Parse(uri)
 	switch {
 	case err != nil:
 		p.that(false, field, "%v", err)
-	case u.Scheme != "file" && u.Scheme != "pvc":
-		p.that(false, field, "got %q, want file:///path or pvc://claim/path", uri)
+	case !slices.Contains(schemes, u.Scheme):
+		p.that(false, field, "got %q, want file:///path, pvc://claim/path or %s", uri, strings.Join(schemes[2:], "://, ")+"://")
+	case u.Scheme == "hf" && !repository.MatchString(uri):
+		p.that(false, field, "got %q, want hf://organisation/name@revision/path or hf://datasets/organisation/name@revision/path", uri)
+	case u.Scheme != "file" && u.Scheme != "pvc" && u.Host == "":
+		p.that(false, field, "got %q, want a bucket: %s://bucket/path", uri, u.Scheme)
 	case u.Scheme == "file" && (u.Host != "" || !path.IsAbs(u.Path)):
 		p.that(false, field, "got %q, want three slashes and an absolute path: file:///path", uri)
 	case u.Scheme == "pvc" && u.Host == "":
@@ -120,7 +136,8 @@ func (c *RunConfig) problems() []problem {
 	p.count(c.Checkpoint.EverySteps, 0, "checkpoint.everySteps")
 	p.count(c.Checkpoint.KeepLast, 1, "checkpoint.keepLast")
 	c.checkStop(&p)
-	p.uri(c.Output.URI, "output.uri")
+	p.uri(c.Output.URI, "output.uri", OutputSchemes...)
+	p.that(c.Placement.CacheLimit >= 0, "placement.cacheLimit", "got %d, want 0 or more", c.Placement.CacheLimit)
 	c.checkPlacement(&p)
 	return p
 }

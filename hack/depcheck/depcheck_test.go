@@ -38,12 +38,13 @@ var rules = []struct {
 	{"runtime/tensor", []string{"runtime/tensor"}, nil, "everything else builds on it"},
 	{"runtime/tokenizer", []string{}, nil, "it is pure Go, to be used without libtorch"},
 	{"runtime/data", []string{"api/runconfig", "runtime/data", "runtime/tokenizer"}, nil, "it is pure Go, to be used without libtorch"},
-	{"runtime/storage", []string{}, nil, "it is pure Go, to be used without libtorch"},
+	{"runtime/storage", []string{"runtime/storage"}, nil, "it is pure Go, to be used without libtorch"},
 	{"runtime/checkpoint", []string{"api/runconfig", "runtime/storage"}, nil, "it is pure Go, to be used without libtorch"},
 	{"runtime/distributed", []string{"api/runconfig", "runtime/distributed", "runtime/tensor"}, nil, "it knows no model and no loss"},
 	{"runtime/model", []string{"runtime/distributed", "runtime/tensor"}, nil, "a model knows no data, no loss and no optimiser"},
 	{"runtime/train", []string{"api/runconfig", "runtime/checkpoint", "runtime/data", "runtime/distributed", "runtime/evaluate", "runtime/model", "runtime/objective", "runtime/optim", "runtime/rollout", "runtime/tensor"}, nil, "publishing is run's"},
 	{"runtime/evaluate", []string{"runtime/data", "runtime/distributed", "runtime/model", "runtime/rollout", "runtime/tensor", "runtime/tokenizer"}, nil, "train uses it"},
+	{"runtime/run", []string{"api/runconfig", "runtime/"}, []string{module + "runtime/storage/remote", "gocloud.dev"}, "the object stores' clients are large: the trainer's main passes them in"},
 	{"images/trainer", []string{"api/runconfig", "runtime/"}, []string{"k8s.io/", "sigs.k8s.io/"}, "the trainer knows nothing of Kubernetes"},
 }
 

@@ -28,8 +28,8 @@ const ManifestFile = "manifest.json"
 // ManifestVersion is the manifest's version that this package reads and writes.
 const ManifestVersion = 1
 
-// maxManifest bounds what is read of a manifest: some hundred thousand files.
-const maxManifest = 64 << 20
+// MaxManifest bounds what is read of a manifest: some hundred thousand files.
+const MaxManifest = 64 << 20
 
 // Manifest says what a published folder consists of and came from. Its bytes follow from
 // its content alone, so their digest is the checkpoint's.
@@ -136,19 +136,20 @@ func ReadManifest(dir string) (m *Manifest, digest string, err error) {
 		return nil, "", fmt.Errorf("read manifest: %w", err)
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+	b, err := io.ReadAll(io.LimitReader(f, MaxManifest+1))
 	if err != nil {
 		return nil, "", fmt.Errorf("read manifest: %w", err)
 	}
-	if m, err = parseManifest(b); err != nil {
+	if m, err = ParseManifest(b); err != nil {
 		return nil, "", fmt.Errorf("read manifest %s: %w", f.Name(), err)
 	}
 	return m, storage.Digest(b), nil
 }
 
-func parseManifest(b []byte) (*Manifest, error) {
-	if len(b) > maxManifest {
-		return nil, fmt.Errorf("%w: larger than %d bytes", ErrFormat, maxManifest)
+// ParseManifest reads a manifest; one that is no such thing is ErrFormat.
+func ParseManifest(b []byte) (*Manifest, error) {
+	if len(b) > MaxManifest {
+		return nil, fmt.Errorf("%w: larger than %d bytes", ErrFormat, MaxManifest)
 	}
 	var m Manifest
 	if err := decodeStrict(b, &m); err != nil {

@@ -187,7 +187,7 @@ func FuzzManifest(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := parseManifest(b)
+		m, err := ParseManifest(b)
 		if err != nil {
 			if !errors.Is(err, ErrFormat) {
 				t.Fatalf("got %v, want ErrFormat", err)

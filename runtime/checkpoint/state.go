@@ -130,7 +130,7 @@ func savedSteps(out string) ([]int, error) {
 	}
 	var steps []int
 	for _, e := range entries {
-		if step, ok := stepOf(e.Name()); ok {
+		if step, ok := StateStep(e.Name()); ok {
 			steps = append(steps, step)
 		}
 	}
@@ -139,17 +139,20 @@ func savedSteps(out string) ([]int, error) {
 	return steps, nil
 }
 
+// StateName is the name of a step's state in StateFolder, StateStep the step of a name.
+func StateName(step int) string { return stepPrefix + strconv.Itoa(step) }
+
 // IsState says whether name, in StateFolder, is a state's, complete or not.
 func IsState(name string) bool {
 	if storage.IsTemp(name) {
 		return true
 	}
-	_, ok := stepOf(name)
+	_, ok := StateStep(name)
 	return ok
 }
 
-// stepOf reads the step off a state's name.
-func stepOf(name string) (step int, ok bool) {
+// StateStep reads the step off a state's name.
+func StateStep(name string) (step int, ok bool) {
 	digits, ok := strings.CutPrefix(name, stepPrefix)
 	step, err := strconv.Atoi(digits)
 	return step, ok && err == nil && step >= 0 && strconv.Itoa(step) == digits

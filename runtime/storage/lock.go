@@ -35,7 +35,7 @@ func Lock(ctx context.Context, dir string, waiting func()) (unlock func(), err e
 			return func() { file.Close() }, nil
 		case errors.Is(err, syscall.EINTR):
 			continue
-		case errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.ENOLCK):
+		case noLocks(err):
 			err = ErrNoLocks
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
@@ -52,4 +52,9 @@ func Lock(ctx context.Context, dir string, waiting func()) (unlock func(), err e
 		case <-time.After(lockPoll):
 		}
 	}
+}
+
+// noLocks says whether a file system answered that it has none.
+func noLocks(err error) bool {
+	return errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.ENOLCK)
 }

@@ -17,6 +17,8 @@ var ErrURI = errors.New("invalid URI")
 type Resolver struct {
 	// Mounts says where each claim of a pvc:// URI is mounted.
 	Mounts map[string]string
+	// Fetched says where each URI is that IsRemote.
+	Fetched map[string]string
 }
 
 // Path is the file or folder of a URI: file:///x is /x, pvc://claim/x is x below the
@@ -33,6 +35,9 @@ func (r Resolver) Path(uri string) (string, error) {
 		return fail("want scheme, host and path only; write ? as %3F and # as %23")
 	case strings.ContainsRune(u.Path, 0):
 		return fail("has a zero byte")
+	}
+	if path, ok := r.Fetched[uri]; ok {
+		return path, nil
 	}
 	switch u.Scheme {
 	case "file":

@@ -1,0 +1,250 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"gocloud.dev/blob"
+	_ "gocloud.dev/blob/azureblob" // registers azblob://
+	"gocloud.dev/blob/gcsblob"
+	_ "gocloud.dev/blob/s3blob" // registers s3://
+	"gocloud.dev/gcerrors"
+	"gocloud.dev/gcp"
+	"golang.org/x/oauth2/google"
+	"google.golang.org/api/googleapi"
+
+	"github.com/alignment-dev/alignment-operator/runtime/storage"
+)
+
+var queries = regexp.MustCompile(`(https?://[^\s?"]+)\?[^\s"]*`)
+
+// bucket is a folder or file of an object store. Paths are relative to its key.
+type bucket struct {
+	opener Opener
+	blobs  *blob.Bucket
+	scheme string
+	key    string // without slashes around it
+}
+
+func (o Opener) bucket(ctx context.Context, scheme, name, key string) (*bucket, error) {
+	b := &bucket{opener: o, scheme: scheme, key: key}
+	u := url.URL{Scheme: scheme, Host: name}
+	var err error
+	switch scheme {
+	case "gs":
+		b.blobs, err = o.google(ctx, name)
+	case "s3":
+		q := url.Values{}
+		if o.Getenv("AWS_ENDPOINT_URL")+o.Getenv("AWS_ENDPOINT_URL_S3") != "" {
+			q.Set("use_path_style", "true") // a server of one's own seldom has a name for each bucket
+		}
+		if o.Getenv("AWS_REGION")+o.Getenv("AWS_DEFAULT_REGION")+o.Getenv("AWS_PROFILE") == "" {
+			q.Set("region", "us-east-1")
+		}
+		u.RawQuery = q.Encode()
+		fallthrough
+	default:
+		b.blobs, err = blob.OpenBucket(ctx, u.String())
+	}
+	if err != nil {
+		return nil, o.redact(&storage.AccessError{Missing: missing[scheme], Err: err})
+	}
+	return b, nil
+}
+
+// google takes the credentials' content too, because a Secret becomes variables more easily than a file.
+func (o Opener) google(ctx context.Context, name string) (*blob.Bucket, error) {
+	if o.Getenv("STORAGE_EMULATOR_HOST") != "" {
+		return gcsblob.OpenBucket(ctx, gcp.NewAnonymousHTTPClient(gcp.DefaultTransport()), name, nil)
+	}
+	var creds *google.Credentials
+	var err error
+	if text := o.Getenv("GOOGLE_CREDENTIALS_JSON"); text != "" {
+		creds, err = google.CredentialsFromJSONWithType(ctx, []byte(text), google.ServiceAccount, "https://www.googleapis.com/auth/cloud-platform")
+	} else {
+		creds, err = gcp.DefaultCredentials(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	client, err := gcp.NewHTTPClient(gcp.DefaultTransport(), creds.TokenSource)
+	if err != nil {
+		return nil, err
+	}
+	return gcsblob.OpenBucket(ctx, client, name, nil)
+}
+
+// missing says what a store wants to see.
+var missing = map[string]string{
+	"s3":     "set spec.storage.secretName to a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY that may do this, or give the pod's service account that right",
+	"gs":     "set spec.storage.secretName to a Secret with GOOGLE_CREDENTIALS_JSON that may do this, or give the pod's service account that right",
+	"azblob": "set spec.storage.secretName to a Secret with AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN that may do this",
+	"hf":     "set spec.storage.secretName to a Secret with a HF_TOKEN that may read it",
+}
+
+func (b *bucket) List(ctx context.Context) (list []storage.Object, err error) {
+	if b.key != "" {
+		a, err := b.blobs.Attributes(ctx, b.key)
+		if err == nil {
+			return []storage.Object{{Path: path.Base(b.key), Sole: true, Size: a.Size, Version: version(a.ModTime, a.Size)}}, nil
+		}
+		if gcerrors.Code(err) != gcerrors.NotFound {
+			return nil, b.explain(err)
+		}
+	}
+	prefix := b.name("")
+	it := b.blobs.List(&blob.ListOptions{Prefix: prefix})
+	for {
+		o, err := it.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return list, nil // they come in the order of their names
+		}
+		if err != nil {
+			return nil, b.explain(err)
+		}
+		name := strings.TrimPrefix(o.Key, prefix)
+		if name == "" || strings.HasSuffix(name, "/") || !fs.ValidPath(name) { // what consoles make to show a folder
+			continue
+		}
+		list = append(list, storage.Object{Path: name, Size: o.Size, Version: version(o.ModTime, o.Size)})
+	}
+}
+
+// version is all that every store says of a file in a list and with its content.
+func version(modified time.Time, size int64) string {
+	return fmt.Sprintf("%s %d", modified.UTC().Truncate(time.Second).Format(time.RFC3339), size)
+}
+
+func (b *bucket) name(p string) string {
+	if b.key == "" {
+		return p
+	}
+	return b.key + "/" + p
+}
+
+func (b *bucket) Read(ctx context.Context, o storage.Object, offset, length int64) (io.ReadCloser, error) {
+	key := b.name(o.Path)
+	if o.Sole {
+		key = b.key
+	}
+	r, err := b.blobs.NewRangeReader(ctx, key, offset, length, nil)
+	if err != nil {
+		return nil, b.explain(err)
+	}
+	if o.Version != "" && version(r.ModTime(), r.Size()) != o.Version {
+		r.Close()
+		return nil, storage.ErrChanged
+	}
+	return reader{r, b}, nil
+}
+
+// reader explains its errors too.
+type reader struct {
+	*blob.Reader
+	bucket *bucket
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = r.bucket.explain(err)
+	}
+	return n, err
+}
+
+// minPart and maxParts bound the parts of a large file: S3 allows 10,000 of them.
+const (
+	minPart  = 16 << 20
+	maxParts = 9000
+)
+
+func (b *bucket) Put(ctx context.Context, name string, content io.ReadSeeker, size int64, create bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // before Close: a writer whose context has ended writes nothing
+	w, err := b.blobs.NewWriter(ctx, b.name(name), &blob.WriterOptions{
+		BufferSize: int(max(minPart, size/maxParts)), MaxConcurrency: 4, IfNotExist: create, ContentType: "application/octet-stream",
+	})
+	if err != nil {
+		return b.explain(err)
+	}
+	n, err := io.Copy(w, content)
+	if err == nil && n != size {
+		err = fmt.Errorf("has %d bytes, not %d any more: %w", n, size, storage.ErrChanged)
+	}
+	if err != nil {
+		cancel()
+		return b.explain(errors.Join(err, w.Close()))
+	}
+	return b.explain(w.Close())
+}
+
+func (b *bucket) Delete(ctx context.Context, name string) error {
+	err := b.blobs.Delete(ctx, b.name(name))
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return nil
+	}
+	return b.explain(err)
+}
+
+// explain makes of a store's error one that says whether trying again helps, and what to do.
+func (b *bucket) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	status, code := httpStatus(err), gcerrors.Code(err)
+	switch {
+	case errors.Is(err, storage.ErrChanged), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case code == gcerrors.FailedPrecondition || status == http.StatusPreconditionFailed || status == http.StatusConflict:
+		err = fmt.Errorf("%w: %w", storage.ErrExists, err)
+	case code == gcerrors.NotFound:
+		err = &storage.Permanent{Err: fmt.Errorf("%w: %w", fs.ErrNotExist, err)}
+	case code == gcerrors.PermissionDenied || status == http.StatusUnauthorized || status == http.StatusForbidden || noCredentials(err):
+		err = &storage.AccessError{Missing: missing[b.scheme], Err: err}
+	case status == http.StatusRequestTimeout || status == http.StatusTooManyRequests:
+	case status >= 400 && status < 500:
+		if expired(err) {
+			err = &storage.AccessError{Missing: missing[b.scheme], Err: err}
+		} else {
+			err = &storage.Permanent{Err: err}
+		}
+	}
+	return b.opener.redact(err)
+}
+
+// noCredentials says whether a client found nothing to sign a request with. AWS's has no type for it.
+func noCredentials(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "get credentials") || strings.Contains(text, "failed to retrieve credentials")
+}
+
+// expired is what S3 answers, with status 400, to a session that is over.
+func expired(err error) bool {
+	var api interface{ ErrorCode() string }
+	return errors.As(err, &api) && (api.ErrorCode() == "ExpiredToken" || api.ErrorCode() == "InvalidToken" || api.ErrorCode() == "TokenRefreshRequired")
+}
+
+// httpStatus is what a server answered; 0 if none did.
+func httpStatus(err error) int {
+	var aws interface{ HTTPStatusCode() int }
+	var azure *azcore.ResponseError
+	var gs *googleapi.Error
+	switch {
+	case errors.As(err, &azure):
+		return azure.StatusCode
+	case errors.As(err, &gs):
+		return gs.Code
+	case errors.As(err, &aws):
+		return aws.HTTPStatusCode()
+	}
+	return 0
+}
