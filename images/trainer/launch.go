@@ -62,7 +62,7 @@ func rank(ctx context.Context, p distributed.Process, c *runconfig.RunConfig, ba
 	if bad != nil {
 		result.Message = bad.Error()
 	} else {
-		env := run.Environment{Now: time.Now, Log: newLog(), Version: version, Process: &p}
+		env := run.Environment{Now: time.Now, Log: newLog(), Version: version, Process: &p, Open: open}
 		if p.Rank == 0 {
 			bar := metrics.NewBar(os.Stderr, 10*time.Second, time.Now)
 			defer bar.Close()

@@ -22,7 +22,7 @@ func lookupCommand() *cobra.Command {
 			if err != nil {
 				return finish(log, runconfig.Result{ExitCode: runconfig.ExitInvalid, Reason: runconfig.ReasonInvalidConfig, Message: err.Error()})
 			}
-			return finish(log, run.Lookup(config, run.Environment{Now: time.Now, Log: log, Version: version}))
+			return finish(log, run.Lookup(c.Context(), config, run.Environment{Now: time.Now, Log: log, Version: version, Open: open}))
 		},
 	}
 	c.Flags().StringVar(&path, "config", runconfig.ConfigPath, "the RunConfig")

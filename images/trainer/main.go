@@ -16,11 +16,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/storage/remote"
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
 
 // version is set by the linker.
 var version = "dev"
+
+// open opens what is not on this machine, with the credentials of the environment.
+var open = remote.Opener{Getenv: os.Getenv}.Open
 
 // exitCode ends the process with a code of runconfig after the message was printed.
 type exitCode int

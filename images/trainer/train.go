@@ -39,7 +39,7 @@ func trainCommand() *cobra.Command {
 				return launch(c.Context(), log, config)
 			}
 			bar := metrics.NewBar(os.Stderr, 10*time.Second, time.Now)
-			result := run.Run(c.Context(), config, run.Environment{Now: time.Now, Log: log, Version: version, Progress: bar.Update})
+			result := run.Run(c.Context(), config, run.Environment{Now: time.Now, Log: log, Version: version, Open: open, Progress: bar.Update})
 			bar.Close()
 			return finish(log, result)
 		},

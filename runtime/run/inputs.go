@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,29 +25,29 @@ import (
 
 // verifyInputs reads every input once, before anything expensive: it must exist and match
 // its digest. The digests become part of the checkpoint's manifest.
-func (r *run) verifyInputs() error {
+func (r *run) verifyInputs(ctx context.Context) error {
 	c := r.config
 	if c.Model.URI != "" {
-		if err := r.verifyFolder("model", "model", c.Model.Source); err != nil {
+		if err := r.verifyFolder(ctx, "model", "model", c.Model.Source); err != nil {
 			return err
 		}
 	}
 	if t := c.Model.Tokenizer; t != nil && t.URI != "" {
-		if err := r.verifyFolder("tokenizer", "model.tokenizer", t.Source); err != nil {
+		if err := r.verifyFolder(ctx, "tokenizer", "model.tokenizer", t.Source); err != nil {
 			return err
 		}
 	}
 	if c.Reference != nil {
-		if err := r.verifyFolder("reference", "reference", *c.Reference); err != nil {
+		if err := r.verifyFolder(ctx, "reference", "reference", *c.Reference); err != nil {
 			return err
 		}
 	}
 	if p := c.PPO; p != nil {
-		if err := r.verifyFolder("rewardModel", "ppo.rewardModel", p.RewardModel); err != nil {
+		if err := r.verifyFolder(ctx, "rewardModel", "ppo.rewardModel", p.RewardModel); err != nil {
 			return err
 		}
 		if p.Value != nil {
-			if err := r.verifyFolder("value", "ppo.value", *p.Value); err != nil {
+			if err := r.verifyFolder(ctx, "value", "ppo.value", *p.Value); err != nil {
 				return err
 			}
 		}
@@ -56,7 +57,7 @@ func (r *run) verifyInputs() error {
 		datasets []runconfig.Dataset
 	}{{"train", c.Data.Train}, {"eval", c.Data.Eval}, {"demonstrations", c.Data.Demonstrations}, {"pretraining", c.Data.Pretraining}} {
 		for i, d := range list.datasets {
-			if err := r.verifyDataset(list.role, fmt.Sprintf("data.%s[%d]", list.role, i), d); err != nil {
+			if err := r.verifyDataset(ctx, list.role, fmt.Sprintf("data.%s[%d]", list.role, i), d); err != nil {
 				return err
 			}
 		}
@@ -66,7 +67,11 @@ func (r *run) verifyInputs() error {
 
 // verifyFolder verifies a published checkpoint by its manifest, and the base of an adapter with it. A folder
 // without one, as a hub has them, is taken as it is when no digest is asked for.
-func (r *run) verifyFolder(role, field string, s runconfig.Source) error {
+func (r *run) verifyFolder(ctx context.Context, role, field string, s runconfig.Source) error {
+	f, err := r.fetch(ctx, field, s.URI, s.Digest, r.chooseCheckpoint(ctx, s.Digest))
+	if err != nil {
+		return err
+	}
 	dir, err := r.resolver.Path(s.URI)
 	if err != nil {
 		return invalidField(field+".uri", err)
@@ -92,7 +97,7 @@ func (r *run) verifyManifest(role, field, dir string, s runconfig.Source) error 
 		if s.Digest != "" {
 			return invalidData(field+".digest", fmt.Errorf("%s has no manifest.json to verify", s.URI))
 		}
-		r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: s.URI})
+		r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: s.URI, Digest: f.digest, Commit: f.commit})
 		return nil
 	}
 	if err != nil {
@@ -109,11 +114,15 @@ func (r *run) verifyManifest(role, field, dir string, s runconfig.Source) error 
 	if r.lineage, err = checkpoint.Lineage(r.parents); err != nil {
 		return invalidData(field+".uri", err)
 	}
-	r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: s.URI, Digest: digest})
+	r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: s.URI, Digest: digest, Commit: f.commit})
 	return nil
 }
 
-func (r *run) verifyDataset(role, field string, d runconfig.Dataset) error {
+func (r *run) verifyDataset(ctx context.Context, role, field string, d runconfig.Dataset) error {
+	f, err := r.fetch(ctx, field, d.URI, d.Digest, chooseData(d.URI, d.Digest))
+	if err != nil {
+		return err
+	}
 	files, err := r.resolver.Expand(d.URI)
 	if errors.Is(err, storage.ErrNoFiles) {
 		return invalidData(field+".uri", err)
@@ -143,7 +152,7 @@ func (r *run) verifyDataset(role, field string, d runconfig.Dataset) error {
 	if d.Digest != "" && d.Digest != digest {
 		return fmt.Errorf("%s.digest: %w", field, &storage.DigestError{Path: d.URI, Want: d.Digest, Got: digest})
 	}
-	r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: d.URI, Digest: digest})
+	r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: d.URI, Digest: digest, Commit: f.commit})
 	return nil
 }
 

@@ -18,7 +18,7 @@ import (
 
 func lookup(t *testing.T, c *runconfig.RunConfig) runconfig.Result {
 	t.Helper()
-	return run.Lookup(c, run.Environment{Now: time.Now, Log: testr.New(t), Version: "test"})
+	return run.Lookup(t.Context(), c, run.Environment{Now: time.Now, Log: testr.New(t), Version: "test"})
 }
 
 func TestLookup(t *testing.T) {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ var published = []string{
 
 // publish writes the Hugging Face folder and, last, its manifest. Of a model with adapters it is a folder in PEFT's format,
 // with the config.json of the model that base and adapter make.
-func (r *run) publish(policy *model.Model, tok *tokenizer.Tokenizer, metrics map[string]float64) (digest string, err error) {
+func (r *run) publish(ctx context.Context, policy *model.Model, tok *tokenizer.Tokenizer, metrics map[string]float64) (digest string, err error) {
 	fail := func(err error) (string, error) { return "", fmt.Errorf("output.uri: publish: %w", err) }
 	c := policy.Config()
 	c.DType = policy.DType().String()
@@ -79,10 +80,13 @@ func (r *run) publish(policy *model.Model, tok *tokenizer.Tokenizer, metrics map
 	if digest, err = checkpoint.Publish(r.dir, m); err != nil {
 		return fail(err)
 	}
+	if err := r.publishRemote(ctx, digest); err != nil {
+		return fail(err)
+	}
 	if err := checkpoint.DropStates(r.dir); err != nil { // the checkpoint stands without it
 		r.Log.Error(err, "Removing resume state failed")
 	}
-	r.Log.Info("Published", "dir", r.dir, "digest", digest)
+	r.Log.Info("Published", "uri", r.config.Output.URI, "digest", digest)
 	return digest, nil
 }
 
@@ -135,8 +139,15 @@ func (r *run) writeResult(result runconfig.Result) error {
 // maxResult bounds what is read of a result.json, which anything may have written.
 const maxResult = 1 << 20
 
-func readResult(path string) (result runconfig.Result, err error) {
-	f, err := storage.Open(path)
+func (r *run) readResult(ctx context.Context) (result runconfig.Result, err error) {
+	if r.bucket != nil {
+		b, err := r.readOutput(ctx, resultFile)
+		if err == nil {
+			err = json.Unmarshal(b, &result)
+		}
+		return result, err
+	}
+	f, err := storage.Open(filepath.Join(r.dir, resultFile))
 	if err != nil {
 		return result, err
 	}

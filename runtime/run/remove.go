@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,10 +22,15 @@ var errForeign = errors.New("not a stage's folder, nothing is removed")
 
 // Remove deletes a stage's folder with all of its runs, checkpoints and states. It follows no symbolic link
 // and refuses, before it deletes anything, a folder that holds anything but runs; one that is not there is
-// as good as removed. removed is told each folder that is gone.
-func Remove(folder string, removed func(path string)) runconfig.Result {
+// as good as removed. removed is told each folder that is gone. The folder is an absolute path, or a URI that open opens.
+func Remove(ctx context.Context, folder string, open func(context.Context, string) (storage.Remote, error), removed func(path string)) runconfig.Result {
 	result := runconfig.Result{ExitCode: runconfig.ExitDone, Reason: runconfig.ReasonSucceeded}
-	n, err := remove(folder, removed)
+	n, err := 0, error(nil)
+	if filepath.IsAbs(folder) {
+		n, err = remove(folder, removed)
+	} else {
+		n, err = removeRemote(ctx, folder, open, removed)
+	}
 	switch {
 	case errors.Is(err, errForeign):
 		result.ExitCode, result.Reason = runconfig.ExitInvalid, runconfig.ReasonInvalidConfig

@@ -59,7 +59,7 @@ func TestRemove(t *testing.T) {
 		"ns/stage/0123456789ab/out -> ../../../elsewhere", "ns/stage/0123456789ab/up -> ..")
 	stage := filepath.Join(dir, "ns/stage")
 	var removed []string
-	r := run.Remove(stage, func(path string) { removed = append(removed, path) })
+	r := run.Remove(t.Context(), stage, nil, func(path string) { removed = append(removed, path) })
 	if r.ExitCode != runconfig.ExitDone || !strings.Contains(r.Message, "with 5 runs") {
 		t.Errorf("got %+v", r)
 	}
@@ -70,7 +70,7 @@ func TestRemove(t *testing.T) {
 		t.Errorf("told of %q", removed)
 	}
 	for _, gone := range []string{stage, filepath.Join(dir, "no/such/stage")} {
-		if r := run.Remove(gone, func(string) { t.Error("removed something") }); r.ExitCode != runconfig.ExitDone {
+		if r := run.Remove(t.Context(), gone, nil, func(string) { t.Error("removed something") }); r.ExitCode != runconfig.ExitDone {
 			t.Errorf("%s, which is not there: got %+v", gone, r)
 		}
 	}
@@ -103,7 +103,7 @@ func TestRemoveRefuses(t *testing.T) {
 		dir := t.TempDir()
 		tree(t, dir, c.tree...)
 		before := list(t, dir)
-		r := run.Remove(dir+"/"+c.folder, func(path string) { t.Errorf("%s: removed %s", name, path) })
+		r := run.Remove(t.Context(), dir+"/"+c.folder, nil, func(path string) { t.Errorf("%s: removed %s", name, path) })
 		if r.ExitCode != runconfig.ExitInvalid || !strings.Contains(r.Message, "nothing is removed") {
 			t.Errorf("%s: got %+v, want exit code 2", name, r)
 		}
@@ -112,7 +112,7 @@ func TestRemoveRefuses(t *testing.T) {
 		}
 	}
 	for _, folder := range []string{"", "/", ".", "relative/path", "..", "/.."} {
-		if r := run.Remove(folder, func(path string) { t.Errorf("%q: removed %s", folder, path) }); r.ExitCode != runconfig.ExitInvalid {
+		if r := run.Remove(t.Context(), folder, nil, func(path string) { t.Errorf("%q: removed %s", folder, path) }); r.ExitCode != runconfig.ExitInvalid {
 			t.Errorf("%q: got %+v, want exit code 2", folder, r)
 		}
 	}

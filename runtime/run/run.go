@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +35,10 @@ type Environment struct {
 	ExampleBudget int64
 	// Process is which rank this process is of a run of several; nil: it is the run's only one.
 	Process *distributed.Process
+	// Open opens URIs other than file:// and pvc://; without it, they are refused.
+	Open func(ctx context.Context, uri string) (storage.Remote, error)
+	// Retry is how often what Open opened is asked again.
+	Retry storage.Retry
 }
 
 // run is one attempt at a RunConfig.
@@ -43,7 +46,11 @@ type run struct {
 	Environment
 	config   *runconfig.RunConfig
 	hash     string
-	dir      string // the output folder
+	dir      string         // the output folder, or the one to work in where bucket is set
+	bucket   storage.Bucket // the output, when it is in an object store
+	cache    *storage.Cache
+	working  bool // dir is this attempt's own
+	fetched  map[string]fetched
 	inputs   []runconfig.Artifact
 	parents  []checkpoint.Parent // those of the inputs that are published checkpoints
 	lineage  []checkpoint.Ancestor
@@ -66,6 +73,7 @@ func Run(ctx context.Context, c *runconfig.RunConfig, env Environment) runconfig
 			r.Log.Error(err, "Writing the result failed")
 		}
 	}
+	defer r.leave(ctx)
 	r.progress.Message = result.Message
 	r.phase(runconfig.PhaseDone)
 	if err != nil {
@@ -79,7 +87,10 @@ func Run(ctx context.Context, c *runconfig.RunConfig, env Environment) runconfig
 func (r *run) first() bool { return r.Process == nil || r.Process.Rank == 0 }
 
 func newRun(c *runconfig.RunConfig, env Environment) *run {
-	return &run{Environment: env, config: c, store: data.Store{Budget: env.ExampleBudget}, resolver: storage.Resolver{Mounts: c.Placement.Mounts}}
+	return &run{
+		Environment: env, config: c, store: data.Store{Budget: env.ExampleBudget}, fetched: map[string]fetched{},
+		resolver: storage.Resolver{Mounts: c.Placement.Mounts, Fetched: map[string]string{}},
+	}
 }
 
 // end adds to a result what all have.
@@ -98,11 +109,14 @@ func (r *run) end(result runconfig.Result, err error) runconfig.Result {
 }
 
 // identify finds out which run this is and where its folder.
-func (r *run) identify() (err error) {
+func (r *run) identify(ctx context.Context) (err error) {
 	if r.hash = r.config.Output.RunHash; r.hash == "" {
 		if r.hash, err = r.config.Hash(); err != nil {
 			return err
 		}
+	}
+	if storage.IsRemote(r.config.Output.URI) {
+		return r.openOutput(ctx)
 	}
 	if r.dir, err = r.resolver.Path(r.config.Output.URI); err != nil {
 		return invalidField("output.uri", err)
@@ -123,7 +137,7 @@ func (r *run) close() {
 }
 
 func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
-	if err := r.identify(); err != nil {
+	if err := r.identify(ctx); err != nil {
 		return result, err
 	}
 	if !r.first() {
@@ -132,10 +146,10 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 	if n := r.config.Placement.Ranks(); n > 1 && r.Process == nil {
 		return result, invalidField("placement", fmt.Errorf("%d ranks (nodes times processesPerNode), and no launcher has started them", n))
 	}
-	if err := r.verifyInputs(); err != nil {
+	if err := r.verifyInputs(ctx); err != nil {
 		return result, err
 	}
-	if published, done, err := r.published(); err != nil || done {
+	if published, done, err := r.published(ctx); err != nil || done {
 		return published, err
 	}
 	if err := os.MkdirAll(r.dir, 0o755); err != nil {
@@ -146,9 +160,13 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 		return result, fmt.Errorf("output.uri: %w", err)
 	}
 	defer unlock()
+	r.working = true
 	// The one that was waited for may have published.
-	if published, done, err := r.published(); err != nil || done {
+	if published, done, err := r.published(ctx); err != nil || done {
 		return published, err
+	}
+	if err := r.restore(ctx); err != nil {
+		return result, fmt.Errorf("output.uri: %w", err)
 	}
 	if err := checkpoint.CleanTemp(r.dir); err != nil {
 		return result, fmt.Errorf("output.uri: %w", err)
@@ -202,13 +220,42 @@ func (r *run) follow(ctx context.Context) (result runconfig.Result, err error) {
 		if err := r.join(); err != nil {
 			return err
 		}
-		if _, err := os.Stat(r.dir); err != nil {
-			return fmt.Errorf("output.uri: the nodes of a run share its folder: %w", err)
+		if err := r.prepare(ctx); err != nil {
+			return err
 		}
 		result, err = r.trainAndPublish(ctx)
 		return err
 	})
 	return result, err
+}
+
+// prepare brings what a rank needs and rank 0 has brought to its own machine.
+func (r *run) prepare(ctx context.Context) error {
+	verified := r.inputs // by rank 0
+	r.inputs = nil
+	if slices.ContainsFunc(verified, func(a runconfig.Artifact) bool { return storage.IsRemote(a.URI) }) {
+		if err := r.verifyInputs(ctx); err != nil {
+			return err
+		}
+		if mine := digests(r.inputs); !slices.Equal(mine, digests(verified)) {
+			return fmt.Errorf("the inputs have changed since rank 0 read them: %s, now %s", strings.Join(digests(verified), ", "), strings.Join(mine, ", "))
+		}
+	}
+	r.inputs = verified
+	if r.bucket != nil && r.Process.Node != 0 {
+		r.dir += fmt.Sprintf("-rank%d", r.Process.Rank)
+		if err := os.MkdirAll(r.dir, 0o755); err != nil {
+			return fmt.Errorf("output.uri: %w", err)
+		}
+		r.working = true
+		if err := r.restore(ctx); err != nil {
+			return fmt.Errorf("output.uri: %w", err)
+		}
+	}
+	if _, err := os.Stat(r.dir); err != nil {
+		return fmt.Errorf("output.uri: the nodes of a run share its folder: %w", err)
+	}
+	return nil
 }
 
 // lock makes this the only attempt that writes into the output folder. Kubernetes sees to that as well, except where it was told
@@ -237,8 +284,8 @@ func (r *run) serve() (err error) {
 
 // published looks whether the output folder holds a checkpoint already: this run's own, from
 // an attempt that ended after publishing or an earlier run of the same hash, is taken as it is.
-func (r *run) published() (runconfig.Result, bool, error) {
-	m, digest, err := checkpoint.ReadManifest(r.dir)
+func (r *run) published(ctx context.Context) (runconfig.Result, bool, error) {
+	m, digest, err := r.readManifest(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		return runconfig.Result{}, false, nil
 	}
@@ -246,17 +293,17 @@ func (r *run) published() (runconfig.Result, bool, error) {
 		return runconfig.Result{}, false, fmt.Errorf("output.uri: %w", err)
 	}
 	if m.RunHash != r.hash {
-		return runconfig.Result{}, false, invalidField("output.uri", fmt.Errorf("%s holds the checkpoint of another run (hash %.12s, this run is %.12s)", r.dir, m.RunHash, r.hash))
+		return runconfig.Result{}, false, invalidField("output.uri", fmt.Errorf("%s holds the checkpoint of another run (hash %.12s, this run is %.12s)", r.config.Output.URI, m.RunHash, r.hash))
 	}
 	if now, then := digests(r.inputs), digests(m.Inputs); !slices.Equal(now, then) {
 		return runconfig.Result{}, false, invalidData("output.uri", fmt.Errorf("%s was trained on other inputs (%s) than there are now (%s): name the digests in the configuration, which makes it a run of its own, or delete the folder",
 			r.config.Output.URI, strings.Join(then, ", "), strings.Join(now, ", ")))
 	}
-	if _, err := checkpoint.Verify(r.dir, digest); err != nil {
+	if err := r.verifyOutput(ctx, m, digest); err != nil {
 		return runconfig.Result{}, false, fmt.Errorf("output.uri: %w", err)
 	}
-	r.Log.Info("Adopting the checkpoint published by a run of the same hash", "dir", r.dir, "digest", digest)
-	result, _ := readResult(filepath.Join(r.dir, resultFile)) // lost if the attempt died between the two files
+	r.Log.Info("Adopting the checkpoint published by a run of the same hash", "uri", r.config.Output.URI, "digest", digest)
+	result, _ := r.readResult(ctx) // lost if the attempt died between the two files
 	result.ExitCode, result.Message, result.Adopted = runconfig.ExitDone, "", true
 	result.Output = r.output(digest)
 	result.Metrics = m.Metrics // result.json is not part of what was verified

@@ -61,6 +61,7 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 	t := &train.Trainer{
 		Config: c, Method: method, Weights: plan.weights, Dir: r.dir, Identity: r.identity(), Now: r.Now,
 		Log:      r.record,
+		Saved:    func(step int) error { return r.saved(ctx, step) },
 		Rewind:   r.rewind,
 		Progress: r.report,
 		Group:    r.group,
@@ -94,7 +95,7 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 	var digest string
 	trained.Whole(func() {
 		if r.first() {
-			digest, err = r.publish(trained, tok, metrics)
+			digest, err = r.publish(ctx, trained, tok, metrics)
 		}
 	})
 	if err != nil || !r.first() {

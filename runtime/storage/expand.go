@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,17 @@ var ErrNoFiles = errors.New("has no files")
 
 // dataSuffixes are those of the files that are taken of a folder.
 var dataSuffixes = []string{".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet"}
+
+// IsData says whether a file of a folder is one of a dataset, by its name.
+func IsData(name string) bool {
+	return slices.ContainsFunc(dataSuffixes, func(s string) bool { return strings.HasSuffix(name, s) })
+}
+
+// Below is the URI of a file below a folder's.
+func Below(folder *url.URL, name string) string {
+	escaped := (&url.URL{Path: name}).EscapedPath()
+	return folder.JoinPath(escaped).String()
+}
 
 // Expand lists the files of a URI, sorted: of a folder all data files in it and below, hidden ones left out; of a
 // pattern, whose last part may have *, the files that match; else the URI itself. None is ErrNoFiles.
@@ -35,7 +45,7 @@ func (r Resolver) Expand(uri string) ([]string, error) {
 		if strings.Contains(dir, "*") {
 			return nil, fmt.Errorf("%w: %s: only its last part may have *", ErrURI, uri)
 		}
-		u.Path = path.Dir(u.Path)
+		u = u.JoinPath("..")
 	} else if st, err := os.Stat(top); err != nil || !st.IsDir() {
 		return []string{uri}, nil // what is wrong with it is said by who opens it
 	}
@@ -54,7 +64,7 @@ func (r Resolver) Expand(uri string) ([]string, error) {
 			if ok, err := filepath.Match(pattern, d.Name()); err != nil || !ok {
 				return err
 			}
-		} else if !slices.ContainsFunc(dataSuffixes, func(s string) bool { return strings.HasSuffix(d.Name(), s) }) {
+		} else if !IsData(d.Name()) {
 			return nil
 		}
 		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() {
@@ -64,11 +74,11 @@ func (r Resolver) Expand(uri string) ([]string, error) {
 		if err != nil {
 			return err
 		}
-		one := url.URL{Scheme: u.Scheme, Host: u.Host, Path: path.Join(u.Path, filepath.ToSlash(rel))}
-		if _, err := r.Path(one.String()); err != nil { // a link that leads out of its claim
+		one := Below(u, filepath.ToSlash(rel))
+		if _, err := r.Path(one); err != nil { // a link that leads out of its claim
 			return err
 		}
-		out = append(out, one.String())
+		out = append(out, one)
 		return nil
 	})
 	switch {

@@ -71,7 +71,10 @@ func (t *Trainer) save() error {
 	if err != nil {
 		return fmt.Errorf("save state of step %d: %w", t.run.Step, err)
 	}
-	return nil
+	if t.Saved == nil {
+		return nil
+	}
+	return t.Saved(t.run.Step)
 }
 
 // writeLearners writes weights and optimisers into a folder: rank 0 those that all ranks have, every rank its parts of

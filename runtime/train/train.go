@@ -56,6 +56,8 @@ type Trainer struct {
 	Identity string
 	// Log records metrics of a step.
 	Log func(step int, values map[string]float64) error
+	// Saved is told of each state that was saved; it may be nil.
+	Saved func(step int) error
 	// Rewind is told, before the first step, which step an attempt continues from.
 	Rewind func(step int) error
 	// Progress is told where the run is.

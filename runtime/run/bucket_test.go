@@ -1,0 +1,403 @@
+package run_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/testr"
+
+	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
+	"github.com/alignment-dev/alignment-operator/runtime/run"
+	"github.com/alignment-dev/alignment-operator/runtime/storage"
+	"github.com/alignment-dev/alignment-operator/runtime/storage/remote"
+	"github.com/alignment-dev/alignment-operator/runtime/storage/storagetest"
+)
+
+// lab is an S3 server with a bucket of that name, the data of a small language in it, and a proxy before it.
+type lab struct {
+	*testing.T
+	server *storagetest.S3
+	proxy  *storagetest.Proxy
+	cache  string
+	log    logr.Logger
+}
+
+func newLab(t *testing.T) *lab {
+	server := storagetest.StartS3(t, "lab")
+	l := &lab{t, server, storagetest.NewProxy(t, server.URL), t.TempDir(), testr.New(t)}
+	storagetest.Setenv(t, server.Env(l.proxy.URL))
+	t.Setenv("AWS_MAX_ATTEMPTS", "1") // what fails here is not mended by trying again
+	data := l.path("data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	words(t, data)
+	return l
+}
+
+// path is where the server keeps an object.
+func (l *lab) path(key string) string { return filepath.Join(l.server.Dir, "lab", key) }
+
+func (l *lab) env() run.Environment {
+	return run.Environment{
+		Now: time.Now, Log: l.log, Version: "test", Open: remote.Opener{Getenv: os.Getenv}.Open,
+		Retry: storage.Retry{Attempts: 2, First: time.Millisecond},
+	}
+}
+
+// sft is a run from s3:// to s3://.
+func (l *lab) sft(out string) *runconfig.RunConfig {
+	c := sftConfig("", "")
+	c.Data.Train[0].URI = "s3://lab/data/sft.jsonl"
+	c.Output.URI = "s3://lab/" + out
+	c.Placement.Cache = l.cache
+	return c
+}
+
+func (l *lab) run(ctx context.Context, c *runconfig.RunConfig, progress func(runconfig.Progress)) runconfig.Result {
+	l.Helper()
+	if err := c.Validate(); err != nil {
+		l.Fatal(err)
+	}
+	env := l.env()
+	env.Progress = progress
+	return run.Run(ctx, c, env)
+}
+
+func (l *lab) publishes(c *runconfig.RunConfig) runconfig.Result {
+	l.Helper()
+	r := l.run(l.Context(), c, nil)
+	if r.ExitCode != runconfig.ExitDone || r.Output == nil {
+		l.Fatalf("got exit code %d (%s): %s", r.ExitCode, r.Reason, r.Message)
+	}
+	if _, err := checkpoint.Verify(l.path(strings.TrimPrefix(c.Output.URI, "s3://lab/")), r.Output.Digest); err != nil {
+		l.Fatal(err)
+	}
+	return r
+}
+
+// TestBucketChain trains SFT from s3:// data to s3://, then DPO from there, and gets what it gets of files.
+func TestBucketChain(t *testing.T) {
+	l := newLab(t)
+	dir := t.TempDir()
+	mustPublish(t, sftConfig(l.path("data/sft.jsonl"), dir+"/sft"))
+
+	sft := l.publishes(l.sft("out/sft"))
+	if got, want := weights(t, l.path("out/sft")), weights(t, dir+"/sft"); got != want {
+		t.Errorf("the weights are %s, those of the same run on files %s", got, want)
+	}
+	for _, name := range []string{"result.json", "report.html", "metrics.jsonl", "samples.jsonl"} {
+		if _, err := os.Stat(l.path("out/sft/" + name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if left, err := os.ReadDir(l.path("out/sft/state")); err == nil && len(left) > 0 {
+		t.Errorf("states are left: %v", left)
+	}
+	if left, err := filepath.Glob(l.cache + "/run-*"); err != nil || len(left) > 0 {
+		t.Errorf("the folders that runs worked in are left: %v", left)
+	}
+	again := l.publishes(l.sft("out/sft"))
+	if !again.Adopted || again.Output.Digest != sft.Output.Digest || again.Step != sft.Step {
+		t.Errorf("run again: %+v, want the first one's checkpoint adopted", again)
+	}
+
+	dpo := l.sft("out/dpo")
+	dpo.Method, dpo.Objective = runconfig.DPO, &runconfig.Objective{Type: "DPO"}
+	dpo.Model = runconfig.Model{Source: runconfig.Source{URI: "s3://lab/out/sft", Digest: sft.Output.Digest}}
+	dpo.Data.Train[0].URI = "s3://lab/data/pairs.jsonl"
+	dpo.Training.LearningRate = 1e-3
+	dpo.SetDefaults()
+	result := l.publishes(dpo)
+	if !slices.ContainsFunc(result.Inputs, func(a runconfig.Artifact) bool { return a.Role == "model" && a.Digest == sft.Output.Digest }) {
+		t.Errorf("the inputs are %+v, want the SFT's checkpoint among them", result.Inputs)
+	}
+
+	// What is fetched by digest is not asked for again, and is verified.
+	model, err := filepath.Glob(filepath.Join(l.cache, storage.DigestKey(sft.Output.Digest), "files/model.safetensors"))
+	if err != nil || len(model) != 1 {
+		t.Fatalf("the cache has %v of the model, %v", model, err)
+	}
+	if err := os.WriteFile(model[0], []byte("torn"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dpo.Seed = 2
+	dpo.Output.URI = "s3://lab/out/dpo2"
+	l.publishes(dpo)
+
+	// Another's bytes under the promised digest are refused.
+	if err := os.WriteFile(model[0], []byte("torn"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	other := l.sft("out/sft")
+	other.Output.URI = "s3://lab/out/other"
+	other.Model.Init["hidden_size"] = 16
+	l.publishes(other)
+	b, err := os.ReadFile(l.path("out/other/model.safetensors"))
+	if err == nil {
+		err = os.WriteFile(l.path("out/sft/model.safetensors"), b, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dpo.Seed = 3
+	dpo.Output.URI = "s3://lab/out/dpo3"
+	if r := l.run(t.Context(), dpo, nil); r.ExitCode != runconfig.ExitInvalid || r.Reason != runconfig.ReasonDigestMismatch {
+		t.Errorf("other weights: exit code %d (%s): %s, want a digest mismatch", r.ExitCode, r.Reason, r.Message)
+	}
+}
+
+func weights(t *testing.T, dir string) string {
+	t.Helper()
+	d, err := storage.DigestFile(filepath.Join(dir, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestBucketResume loses the machine after a state, and one write into the next.
+func TestBucketResume(t *testing.T) {
+	l := newLab(t)
+	want := l.publishes(l.sft("out/whole")).Output.Digest
+	for _, c := range []struct {
+		name    string
+		object  string // at whose write everything ends
+		resumed int
+	}{
+		{"first file of a state", "state/step-6/policy.safetensors", 3},
+		{"manifest of a state", "state/step-6/manifest.json", 3},
+		{"manifest of a later state", "state/step-9/manifest.json", 6},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := &lab{t, l.server, l.proxy, t.TempDir(), testr.New(t)}
+			out := "out/" + strings.ReplaceAll(c.name, " ", "-")
+			down := false
+			l.proxy.Set(func(r *http.Request) storagetest.Fault {
+				down = down || r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, c.object)
+				return storagetest.Fault{Refuse: down}
+			})
+			if r := l.run(t.Context(), l.sft(out), nil); r.ExitCode != runconfig.ExitError || !down {
+				t.Fatalf("got exit code %d (%s): %s, want %d", r.ExitCode, r.Reason, r.Message, runconfig.ExitError)
+			}
+			l.proxy.Set(func(*http.Request) storagetest.Fault { return storagetest.Fault{} })
+			// Another machine: nothing of the first one is there.
+			l.cache = t.TempDir()
+			first := -1
+			r := l.run(t.Context(), l.sft(out), func(p runconfig.Progress) {
+				if first < 0 && p.Phase == runconfig.PhaseTraining {
+					first = p.Step
+				}
+			})
+			if r.Output == nil || r.Output.Digest != want {
+				t.Errorf("resumed, it publishes %+v (%s), want %s as undisturbed", r.Output, r.Message, want)
+			}
+			if first < c.resumed || first > c.resumed+1 {
+				t.Errorf("it went on from step %d, want %d", first, c.resumed)
+			}
+			history, err := os.ReadFile(l.path(out + "/metrics.jsonl"))
+			if n := strings.Count(string(history), `"step":1,`); err != nil || n != 1 {
+				t.Errorf("the metrics have step 1 %d times, %v", n, err)
+			}
+		})
+	}
+}
+
+// TestBucketPublishIsAllOrNothing ends a publication at each of its writes in turn, before the store has it and after, as
+// when the trainer is killed there. No reader sees a checkpoint until the last write, which is the manifest's, and the
+// next attempt publishes what an undisturbed one does.
+func TestBucketPublishIsAllOrNothing(t *testing.T) {
+	l := newLab(t)
+	short := func(out string) *runconfig.RunConfig {
+		c := l.sft(out)
+		c.Training.MaxSteps, c.Checkpoint.EverySteps, c.Evaluation.Samples, c.Evaluation.EverySteps = 1, 0, 0, 0
+		c.Data.EvalFraction = 0
+		return c
+	}
+	want := l.publishes(short("out/whole")).Output.Digest
+	for _, lose := range []bool{false, true} {
+		for n := 1; ; n++ {
+			out := fmt.Sprintf("out/%v-%d", lose, n)
+			writes, wrote := 0, ""
+			l.proxy.Set(func(r *http.Request) storagetest.Fault {
+				if r.Method == http.MethodPut || r.Method == http.MethodPost {
+					writes++
+				}
+				switch {
+				case writes < n:
+					return storagetest.Fault{}
+				case writes == n && wrote == "":
+					wrote = r.URL.Path
+					return storagetest.Fault{Refuse: !lose, Lose: lose}
+				}
+				return storagetest.Fault{Refuse: true}
+			})
+			result := l.run(t.Context(), short(out), nil)
+			l.proxy.Set(func(*http.Request) storagetest.Fault { return storagetest.Fault{} })
+			if result.ExitCode == runconfig.ExitDone {
+				if n <= 7 {
+					t.Errorf("a run that could make %d writes has published", n-1)
+				}
+				break
+			}
+			seen := run.Lookup(t.Context(), short(out), l.env())
+			manifest := strings.HasSuffix(wrote, checkpoint.ManifestFile)
+			switch {
+			case manifest && lose: // it is published, whatever the trainer has heard of it
+				if seen.Output == nil || seen.Output.Digest != want {
+					t.Errorf("after write %d, of the manifest, a reader sees %+v: %s", n, seen.Output, seen.Message)
+				}
+			case seen.Output != nil || seen.ExitCode != runconfig.ExitDone:
+				t.Errorf("after write %d, of %s, a reader sees %+v (exit code %d: %s)", n, wrote, seen.Output, seen.ExitCode, seen.Message)
+			}
+			if r := l.run(t.Context(), short(out), nil); r.Output == nil || r.Output.Digest != want {
+				t.Errorf("after write %d, the next attempt publishes %+v (%s), want %s", n, r.Output, r.Message, want)
+			}
+		}
+	}
+}
+
+// TestBucketRefusals are errors that name the field and say what is missing, and none of them has a secret in it.
+func TestBucketRefusals(t *testing.T) {
+	l := newLab(t)
+	for name, c := range map[string]struct {
+		change func(*runconfig.RunConfig)
+		env    map[string]string
+		reason string
+		says   []string
+	}{
+		"no credentials": {func(*runconfig.RunConfig) {}, map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+			runconfig.ReasonInvalidConfig, []string{"data.train[0].uri", "s3://lab/data/sft.jsonl", "spec.storage.secretName"}},
+		"no such file": {func(c *runconfig.RunConfig) { c.Data.Train[0].URI = "s3://lab/data/none.jsonl" }, nil,
+			runconfig.ReasonInvalidData, []string{"data.train[0].uri", "s3://lab/data/none.jsonl", "does not exist"}},
+		"no such bucket": {func(c *runconfig.RunConfig) { c.Data.Train[0].URI = "s3://none/data/none.jsonl" }, nil,
+			runconfig.ReasonInvalidData, []string{"data.train[0].uri", "does not exist"}},
+		"another file": {func(c *runconfig.RunConfig) { c.Data.Train[0].Digest = storage.Digest(nil) }, nil,
+			runconfig.ReasonDigestMismatch, []string{"data.train[0].uri", "digest mismatch"}},
+		"a cache that is too small": {func(c *runconfig.RunConfig) { c.Placement.CacheLimit = 10 }, nil,
+			runconfig.ReasonDiskFull, []string{"data.train[0].uri", "limit"}},
+		"no cache": {func(c *runconfig.RunConfig) { c.Placement.Cache = "" }, nil,
+			runconfig.ReasonInvalidConfig, []string{"placement.cache"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			storagetest.Setenv(t, c.env)
+			config := l.sft("out/refused")
+			c.change(config)
+			r := l.run(t.Context(), config, nil)
+			if r.ExitCode != runconfig.ExitInvalid || r.Reason != c.reason {
+				t.Errorf("exit code %d (%s): %s, want %s", r.ExitCode, r.Reason, r.Message, c.reason)
+			}
+			for _, s := range c.says {
+				if !strings.Contains(r.Message, s) {
+					t.Errorf("the message is %q, want %q in it", r.Message, s)
+				}
+			}
+			if strings.Contains(r.Message, storagetest.SecretKey) {
+				t.Errorf("the message has a secret in it: %s", r.Message)
+			}
+		})
+	}
+	// What is refused once training has begun may be a session that has ended: the next pod has new credentials.
+	l.proxy.Set(func(r *http.Request) storagetest.Fault {
+		if r.Method == http.MethodPut {
+			return storagetest.Fault{Status: 400, Body: "<Error><Code>ExpiredToken</Code></Error>"}
+		}
+		return storagetest.Fault{}
+	})
+	if r := l.run(t.Context(), l.sft("out/expired"), nil); r.ExitCode != runconfig.ExitError || !strings.Contains(r.Message, "secretName") {
+		t.Errorf("a session that ends while training: exit code %d (%s): %s, want %d", r.ExitCode, r.Reason, r.Message, runconfig.ExitError)
+	}
+}
+
+// TestHubRun trains on a hub's dataset and records the commit.
+func TestHubRun(t *testing.T) {
+	hub := storagetest.NewHub(t)
+	t.Setenv("HF_ENDPOINT", hub.URL)
+	t.Setenv("HF_TOKEN", hub.Token)
+	dir := t.TempDir()
+	f := words(t, dir)
+	mustPublish(t, sftConfig(f.sft, dir+"/base"))
+	repo := func(from string, names ...string) storagetest.Repo {
+		files := map[string][]byte{}
+		for _, name := range names {
+			b, err := os.ReadFile(filepath.Join(from, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[name] = b
+		}
+		return storagetest.Repo{Commits: map[string]map[string][]byte{storagetest.Commit("x"): files}, Branches: map[string]string{"v1": storagetest.Commit("x")}, Gated: true}
+	}
+	hub.Repos["datasets/lab/words"] = repo(dir, "pairs.jsonl")
+	// As the hub has most models: without a manifest, with files of other frameworks.
+	hub.Repos["models/lab/base"] = repo(dir+"/base", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+	hub.Repos["models/lab/base"].Commits[storagetest.Commit("x")]["pytorch_model.bin"] = storagetest.Random(5000, 1)
+	c := dpoConfig("", "", dir+"/dpo")
+	c.Model.URI = "hf://lab/base@v1"
+	c.Data.Train[0].URI = "hf://datasets/lab/words@v1/pairs.jsonl"
+	c.Placement.Cache = dir + "/cache"
+	l := &lab{T: t, log: testr.New(t)}
+	r := l.run(t.Context(), c, nil)
+	if r.Output == nil {
+		t.Fatalf("exit code %d (%s): %s", r.ExitCode, r.Reason, r.Message)
+	}
+	m, _, err := checkpoint.ReadManifest(dir + "/dpo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range m.Inputs {
+		if in.Commit != storagetest.Commit("x") || in.Digest == "" {
+			t.Errorf("the manifest's input is %+v, want commit and digest", in)
+		}
+	}
+	if left, _ := filepath.Glob(dir + "/cache/*/files/pytorch_model.bin"); len(left) > 0 {
+		t.Errorf("%v was fetched, which nothing loads", left)
+	}
+	// Nothing but a reader.
+	c.Output.URI = "hf://lab/out"
+	if err := c.Validate(); err == nil {
+		t.Error("a hub is taken for an output")
+	}
+}
+
+func TestRemoveFromBucket(t *testing.T) {
+	l := newLab(t)
+	open := l.env().Open
+	tree(t, l.path(""), "ns/stage/0123456789ab/manifest.json", "ns/stage/0123456789ab/notes", "ns/stage/aaaaaaaaaaaa/state/step-3/trainer.json",
+		"ns/stage/bbbbbbbbbbbb/metrics.jsonl", "ns/stage-2/0123456789ab/manifest.json", "ns/bad/0123456789ab/precious", "ns/worse/precious", "ns/worse/0123456789ab/manifest.json")
+	for folder, exit := range map[string]int{
+		"s3://lab/ns": runconfig.ExitInvalid, "s3://lab": runconfig.ExitInvalid, "s3://lab/": runconfig.ExitInvalid, "s3://lab/ns/bad": runconfig.ExitInvalid,
+		"s3://lab/ns/worse": runconfig.ExitInvalid, "s3://lab/ns/stage/": runconfig.ExitInvalid, "hf://lab/ns/stage": runconfig.ExitInvalid, "s3://none/ns/stage": runconfig.ExitInvalid,
+		"s3://lab/ns/never": runconfig.ExitDone,
+	} {
+		r := run.Remove(t.Context(), folder, open, func(path string) {
+			if exit != runconfig.ExitDone {
+				t.Errorf("%s: removed %s", folder, path)
+			}
+		})
+		if r.ExitCode != exit {
+			t.Errorf("%s: exit code %d: %s, want %d", folder, r.ExitCode, r.Message, exit)
+		}
+	}
+	if r := run.Remove(t.Context(), "s3://lab/ns/stage", open, func(string) {}); r.ExitCode != runconfig.ExitDone {
+		t.Fatal(r.Message)
+	}
+	var left []string
+	for _, name := range list(t, l.path("ns")) {
+		if st, err := os.Stat(l.path("ns/" + name)); err == nil && st.Mode().IsRegular() {
+			left = append(left, name)
+		}
+	}
+	if got, want := strings.Join(left, " "), "bad/0123456789ab/precious stage-2/0123456789ab/manifest.json worse/0123456789ab/manifest.json worse/precious"; got != want {
+		t.Errorf("left are %s, want %s", got, want)
+	}
+}
