@@ -87,7 +87,7 @@ func (p *checker) uri(uri, field string, schemes ...string) {
 	case err != nil:
 		p.that(false, field, "%v", err)
 	case !slices.Contains(schemes, u.Scheme):
-		p.that(false, field, "got %q, want file:///path, pvc://claim/path or %s", uri, strings.Join(schemes[2:], "://, ")+"://")
+		p.that(false, field, "got %q, want file:///path or pvc://claim/path, or %s://", uri, strings.Join(schemes[2:], "://, "))
 	case u.Scheme == "hf" && !repository.MatchString(uri):
 		p.that(false, field, "got %q, want hf://organisation/name@revision/path or hf://datasets/organisation/name@revision/path", uri)
 	case u.Scheme != "file" && u.Scheme != "pvc" && u.Host == "":
