@@ -92,7 +92,7 @@ func TestBucketChain(t *testing.T) {
 	mustPublish(t, sftConfig(l.path("data/sft.jsonl"), dir+"/sft"))
 
 	sft := l.publishes(l.sft("out/sft"))
-	if got, want := weights(t, l.path("out/sft")), weights(t, dir+"/sft"); got != want {
+	if got, want := digestOfWeights(t, l.path("out/sft")), digestOfWeights(t, dir+"/sft"); got != want {
 		t.Errorf("the weights are %s, those of the same run on files %s", got, want)
 	}
 	for _, name := range []string{"result.json", "report.html", "metrics.jsonl", "samples.jsonl"} {
@@ -114,7 +114,7 @@ func TestBucketChain(t *testing.T) {
 	dpo := l.sft("out/dpo")
 	dpo.Method, dpo.Objective = runconfig.DPO, &runconfig.Objective{Type: "DPO"}
 	dpo.Model = runconfig.Model{Source: runconfig.Source{URI: "s3://lab/out/sft", Digest: sft.Output.Digest}}
-	dpo.Data.Train[0].URI = "s3://lab/data/pairs.jsonl"
+	dpo.Data.Train[0].URI = "s3://lab/data/pair*.jsonl"
 	dpo.Training.LearningRate = 1e-3
 	dpo.SetDefaults()
 	result := l.publishes(dpo)
@@ -156,7 +156,7 @@ func TestBucketChain(t *testing.T) {
 	}
 }
 
-func weights(t *testing.T, dir string) string {
+func digestOfWeights(t *testing.T, dir string) string {
 	t.Helper()
 	d, err := storage.DigestFile(filepath.Join(dir, "model.safetensors"))
 	if err != nil {
