@@ -76,17 +76,17 @@ func (r *run) verifyFolder(ctx context.Context, role, field string, s runconfig.
 	if err != nil {
 		return invalidField(field+".uri", err)
 	}
-	if err := r.verifyManifest(role, field, dir, s); err != nil {
+	if err := r.verifyManifest(role, field, dir, s, f); err != nil {
 		return err
 	}
 	base, err := r.baseOf(field, dir, s)
 	if err != nil || base == nil {
 		return err
 	}
-	return r.verifyFolder(role+"Base", field+".base", *base)
+	return r.verifyFolder(ctx, role+"Base", field+".base", *base)
 }
 
-func (r *run) verifyManifest(role, field, dir string, s runconfig.Source) error {
+func (r *run) verifyManifest(role, field, dir string, s runconfig.Source, f fetched) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return invalidData(field+".uri", fmt.Errorf("%s does not exist", s.URI))
 	} else if err != nil {
