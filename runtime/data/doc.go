@@ -6,6 +6,6 @@
 // The shift by one (the state at token t predicts token t+1) happens in Batch's Sources and
 // Targets and nowhere else in this project.
 //
-// It is pure Go: of this module it imports api/runconfig and runtime/tokenizer; it must not
-// import runtime/tensor or a Kubernetes client.
+// It is pure Go: of this module it imports api/runconfig, runtime/chat and runtime/tokenizer; it must
+// not import runtime/tensor or a Kubernetes client.
 package data

@@ -109,8 +109,8 @@ func (e *Encoder) Chat(messages []Message) ([]int32, error) {
 	if len(messages) == 0 {
 		return nil, errors.New("a conversation has no messages")
 	}
-	ids, _ := t.render(e.Tokenizer, messages, len(messages), true)
-	return ids, nil
+	ids, _, err := t.tokens(e.Tokenizer, messages, len(messages), true)
+	return ids, err
 }
 
 // Stops are the tokens that end a response: EOS, and what ends a turn of a chat template.
@@ -119,8 +119,8 @@ func (e *Encoder) Stops() []int32 {
 	if eos, ok := e.Tokenizer.EOS(); ok {
 		ids = append(ids, eos)
 	}
-	if t, err := e.template(); err == nil && t.chatML {
-		if end, ok := e.Tokenizer.ID(markEnd); ok && !slices.Contains(ids, end) {
+	if t, err := e.template(); err == nil {
+		if end, ok := t.stop(e.Tokenizer); ok && !slices.Contains(ids, end) {
 			ids = append(ids, end)
 		}
 	}
@@ -235,7 +235,10 @@ func (e *Encoder) conversation(r Record, messages []Message, from int) (example,
 	if err != nil {
 		return example{}, &Error{File: r.File, Line: r.Line, Message: err.Error(), Err: err}
 	}
-	ids, said := t.render(e.Tokenizer, messages, from, false)
+	ids, said, err := t.tokens(e.Tokenizer, messages, from, false)
+	if err != nil {
+		return example{}, &Error{File: r.File, Line: r.Line, Message: err.Error(), Err: err}
+	}
 	start, end := 0, len(ids)
 	for start < end && !said[start] {
 		start++

@@ -262,9 +262,11 @@ func TestTemplateOf(t *testing.T) {
 		{"ours", (&Template{}).Jinja(), &Template{}},
 		{"ours with BOS", (&Template{bos: true}).Jinja(), &Template{bos: true}},
 		{"what Jinja wrote", (&Template{chatML: true, system: "Be good."}).Jinja(), &Template{chatML: true, system: "Be good."}},
-		{"unknown", "{{ x }}", nil},
-		{"ChatML and more", plainChatML + "{{ x }}", nil},
-		{"ChatML without newlines", strings.ReplaceAll(plainChatML, `\n`, ""), nil},
+		{"no Jinja", "{{ x ", nil},
+		{"not supported", plainChatML + "{% include 'x' %}", nil},
+		{"any other", "{{ x }}", &Template{source: "{{ x }}"}},
+		{"ChatML and more", plainChatML + "{{ x }}", &Template{source: plainChatML + "{{ x }}"}},
+		{"ChatML without newlines", strings.ReplaceAll(plainChatML, `\n`, ""), &Template{source: strings.ReplaceAll(plainChatML, `\n`, "")}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tok, err := tok.WithChatTemplate(c.jinja)
@@ -278,8 +280,14 @@ func TestTemplateOf(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || *got != *c.want {
-				t.Errorf("got %+v, %v, want %+v", got, err, c.want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (got.jinja != nil) != (c.want.source != "") {
+				t.Errorf("rendered as Jinja: %v", got.jinja != nil)
+			}
+			if got.jinja = nil; *got != *c.want {
+				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/alignment-dev/alignment-operator/runtime/chat"
 	"github.com/alignment-dev/alignment-operator/runtime/tokenizer"
 )
 
@@ -21,9 +22,9 @@ const (
 	markEnd   = "<|im_end|>"
 )
 
-// Template says how a conversation becomes tokens. Two are rendered, without a Jinja interpreter:
-// ChatML, as Qwen2's and SmolLM2's chat_template has it (with their default system message), and
-// this project's own, for tokenizers that have no chat template:
+// Template says how a conversation becomes tokens: by the tokenizer's chat_template, in Jinja. Two are
+// known, of which each turn's tokens are made apart: ChatML, as Qwen2's and SmolLM2's chat_template has it
+// (with their default system message), and this project's own, for tokenizers that have no chat template:
 //
 //	<|user|>
 //	Hello!EOS
@@ -35,6 +36,9 @@ type Template struct {
 	chatML bool
 	system string // what a conversation without a system message begins with
 	bos    bool   // begins with the BOS token
+
+	jinja  *chat.Template // any other; nil for the two
+	source string
 }
 
 // The templates' Jinja, as patterns: a space stands for any white space, ' for either quote.
@@ -57,8 +61,8 @@ func templatePattern(turns string) *regexp.Regexp {
 	return regexp.MustCompile(`^\s*(` + p(jinjaBOS) + `)?` + p(jinjaLoop) + `(?:` + p(jinjaSystem) + `)?` + p(turns) + `\s*$`)
 }
 
-// TemplateOf returns the template of a tokenizer, this project's own when it has none. A
-// chat_template that is neither of the two is an error.
+// TemplateOf returns the template of a tokenizer, this project's own when it has none. A chat_template
+// that is no Jinja, or has what runtime/chat does not know, is an error.
 func TemplateOf(t *tokenizer.Tokenizer) (*Template, error) {
 	jinja := t.ChatTemplate()
 	if jinja == "" {
@@ -71,15 +75,18 @@ func TemplateOf(t *tokenizer.Tokenizer) (*Template, error) {
 	if m := plainPattern.FindStringSubmatch(jinja); m != nil && m[2] == "" {
 		return &Template{bos: m[1] != ""}, nil
 	}
-	const most = 80
-	if len(jinja) > most {
-		jinja = strings.ToValidUTF8(jinja[:most], "") + "..."
+	j, err := chat.Parse(jinja)
+	if err != nil {
+		return nil, fmt.Errorf("chat_template: %w", err)
 	}
-	return nil, fmt.Errorf("chat_template: only ChatML and this project's own can be rendered, got %q", jinja)
+	return &Template{jinja: j, source: jinja}, nil
 }
 
 // Jinja is the template as tokenizer_config.json's chat_template.
 func (t *Template) Jinja() string {
+	if t.jinja != nil {
+		return t.source
+	}
 	var b strings.Builder
 	if t.bos {
 		b.WriteString(jinjaBOS)

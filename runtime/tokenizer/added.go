@@ -62,9 +62,15 @@ func newMatcher(tokens []addedToken) *matcher {
 	return m
 }
 
-// split hands the tokens found in s to token and the text between them to text with its offset, in
-// order. The text of special tokens is text unless special.
-func (m *matcher) split(s string, special bool, token func(int32), text func(string, int)) {
+// where says whether the text of a special token counts as the token at a place.
+type where func(from, to int) bool
+
+func everywhere(int, int) bool { return true }
+func nowhere(int, int) bool    { return false }
+
+// split hands the tokens found in s to token with where they end, and the text between them to text
+// with its offset, in order.
+func (m *matcher) split(s string, special where, token func(id int32, end int), text func(s string, at int)) {
 	done := 0 // s[:done] has been handed over
 	for i := 0; i < len(s); {
 		t := m.longest(s[i:])
@@ -74,7 +80,7 @@ func (m *matcher) split(s string, special bool, token func(int32), text func(str
 		}
 		start, end := i, i+len(t.Content)
 		i = end // also after a token that does not count here: what it covers is not looked at again
-		if t.Special && !special || t.SingleWord && (endsWithWord(s[:start]) || beginsWithWord(s[end:])) {
+		if t.Special && !special(start, end) || t.SingleWord && (endsWithWord(s[:start]) || beginsWithWord(s[end:])) {
 			continue
 		}
 		if t.LStrip {
@@ -86,7 +92,7 @@ func (m *matcher) split(s string, special bool, token func(int32), text func(str
 		if start > done {
 			text(s[done:start], done)
 		}
-		token(int32(t.ID))
+		token(int32(t.ID), end)
 		done = end
 	}
 	if done < len(s) {

@@ -56,12 +56,25 @@ func (m *bpe) appendWord(out []int32, word string) []int32 {
 type symbol struct {
 	id         int32
 	prev, next int32
-	gone       bool // joined into its left neighbour
+	end        int32 // in the word
+	gone       bool  // joined into its left neighbour
 }
 
 func (m *bpe) encode(word string) []int32 {
+	symbols := m.join(word)
+	ids := make([]int32, 0, len(symbols))
+	for i := range symbols {
+		if !symbols[i].gone {
+			ids = append(ids, symbols[i].id)
+		}
+	}
+	return ids
+}
+
+// join returns the symbols of a word, of which those that are not gone are its tokens.
+func (m *bpe) join(word string) []symbol {
 	if id, ok := m.words[word]; ok {
-		return []int32{id}
+		return []symbol{{id: id, end: int32(len(word))}}
 	}
 	symbols := m.symbols(word)
 	var queue joins
@@ -86,42 +99,36 @@ func (m *bpe) encode(word string) []int32 {
 		if now, ok := m.merges[pair{s.id, right.id}]; !ok || now.id != j.id {
 			continue // one of the two has been joined elsewhere since
 		}
-		s.id, s.next, right.gone = j.id, right.next, true
+		s.id, s.next, s.end, right.gone = j.id, right.next, right.end, true
 		if s.next >= 0 {
 			symbols[s.next].prev = j.at
 		}
 		offer(s.prev)
 		offer(j.at)
 	}
-	ids := make([]int32, 0, len(symbols))
-	for i := range symbols {
-		if !symbols[i].gone {
-			ids = append(ids, symbols[i].id)
-		}
-	}
-	return ids
+	return symbols
 }
 
 // symbols returns a word's bytes or characters as tokens.
 func (m *bpe) symbols(word string) []symbol {
 	symbols := make([]symbol, 0, len(word))
-	add := func(id int32) {
+	add := func(id int32, end int) {
 		n := int32(len(symbols))
-		symbols = append(symbols, symbol{id: id, prev: n - 1, next: n + 1})
+		symbols = append(symbols, symbol{id: id, prev: n - 1, next: n + 1, end: int32(end)})
 	}
 	unknown := false // an unknown token is due, which what follows may join (fuse)
-	known := func(id int32) {
+	known := func(id int32, from, end int) {
 		if unknown {
-			add(m.unknown.id)
+			add(m.unknown.id, from)
 			unknown = false
 		}
-		add(id)
+		add(id, end)
 	}
 	for i := 0; i < len(word); {
 		n := 1
 		if m.byteLevel {
 			if id := m.byteIDs[word[i]]; id >= 0 {
-				known(id)
+				known(id, i, i+1)
 				i++
 				continue
 			}
@@ -130,13 +137,13 @@ func (m *bpe) symbols(word string) []symbol {
 			r, n = utf8.DecodeRuneInString(word[i:])
 			valid := r != utf8.RuneError || n > 1
 			if id, ok := m.runeIDs[r]; ok && valid {
-				known(id)
+				known(id, i, i+n)
 				i += n
 				continue
 			}
 			if m.spellable(word[i : i+n]) {
 				for k := range n { // an unknown token that is due comes after them, as in tokenizers
-					add(m.byteIDs[word[i+k]])
+					add(m.byteIDs[word[i+k]], i+k+1)
 				}
 				i += n
 				continue
@@ -144,14 +151,14 @@ func (m *bpe) symbols(word string) []symbol {
 		}
 		if m.unknown.ok {
 			if unknown && !m.fuse {
-				add(m.unknown.id)
+				add(m.unknown.id, i)
 			}
 			unknown = true
 		}
 		i += n
 	}
 	if unknown {
-		add(m.unknown.id)
+		add(m.unknown.id, len(word))
 	}
 	if n := len(symbols); n > 0 {
 		symbols[n-1].next = -1

@@ -11,6 +11,10 @@ type configJSON struct {
 	BOSToken     *specialToken `json:"bos_token"`
 	EOSToken     *specialToken `json:"eos_token"`
 	PadToken     *specialToken `json:"pad_token"`
+	UnkToken     *specialToken `json:"unk_token"`
+	SepToken     *specialToken `json:"sep_token"`
+	ClsToken     *specialToken `json:"cls_token"`
+	MaskToken    *specialToken `json:"mask_token"`
 	AddBOSToken  *bool         `json:"add_bos_token"`
 	ChatTemplate chatTemplate  `json:"chat_template"`
 }
@@ -63,6 +67,15 @@ func (t *Tokenizer) setConfig(f files) error {
 	var c configJSON
 	if err := json.Unmarshal(f.config, &c); err != nil {
 		return jsonError(configFile, err)
+	}
+	t.named = make(map[string]string)
+	for name, token := range map[string]*specialToken{
+		"bos_token": c.BOSToken, "eos_token": c.EOSToken, "pad_token": c.PadToken, "unk_token": c.UnkToken,
+		"sep_token": c.SepToken, "cls_token": c.ClsToken, "mask_token": c.MaskToken,
+	} {
+		if token != nil {
+			t.named[name] = string(*token)
+		}
 	}
 	for _, s := range []struct {
 		field string

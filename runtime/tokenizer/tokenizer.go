@@ -34,6 +34,7 @@ type Tokenizer struct {
 	decode    []decoder // nil when byte-level
 
 	bos, eos, pad tokenID
+	named         map[string]string
 	chatTemplate  string
 }
 
@@ -100,15 +101,15 @@ func (t *Tokenizer) Save(dir string) error {
 
 // Encode returns the token ids of text. It adds no special token, and the text of one, such as
 // "<|endoftext|>", is encoded as any other text: what a dataset says cannot end a document.
-func (t *Tokenizer) Encode(text string) []int32 { return t.encode(text, false) }
+func (t *Tokenizer) Encode(text string) []int32 { return t.encode(text, nowhere) }
 
 // EncodeSpecial is Encode, but the text of a special token becomes that token. It is for text
 // that a template rendered, never for a user's.
-func (t *Tokenizer) EncodeSpecial(text string) []int32 { return t.encode(text, true) }
+func (t *Tokenizer) EncodeSpecial(text string) []int32 { return t.encode(text, everywhere) }
 
-func (t *Tokenizer) encode(text string, special bool) []int32 {
+func (t *Tokenizer) encode(text string, special where) []int32 {
 	out := make([]int32, 0, len(text)/3+1)
-	add := func(id int32) { out = append(out, id) }
+	add := func(id int32, _ int) { out = append(out, id) }
 	piece := func(s string) { out = t.model.appendWord(out, s) }
 	t.added.verbatim.split(text, special, add, func(s string, at int) {
 		if t.normalize != nil {
