@@ -272,6 +272,11 @@ var celCases = map[string][]string{
 	"must be at most the limit of nvidia.com/gpu: a process has a GPU of its own": {`{resources: {limits: {nvidia.com/gpu: 4}}, processesPerNode: 5}`},
 	"Full goes with several ranks: nodes or processesPerNode above 1": {
 		`{sharding: Full}`, `{sharding: Full, processesPerNode: 1, resources: {limits: {nvidia.com/gpu: "4"}}}`},
+	"goes without lora, which freezes all layers":                                   {`{lora: {}, freezeLayers: 1}`},
+	"all-linear is all that there are: name it alone":                               {`["all-linear", "q_proj"]`},
+	"a PPOJob has none: its ratio is of the same policy before and after an update": {`{training: {lora: {dropout: "0.1"}}}`},
+	"adapts a checkpoint: goes without model.init": {
+		`{training: {lora: {}}, model: {uri: null, from: null, init: {config: {model_type: llama}, tokenizer: {trainVocabSize: 512}}}}`},
 	"would replace pod.tolerations: set one of them": {
 		`{pod: {tolerations: [{operator: Exists}]}, podTemplate: {spec: {tolerations: [{operator: Exists}]}}}`},
 	"alignment.dev/ and batch.kubernetes.io/ are the operator's and Kubernetes' own":                                                                                 {`{alignment.dev/run-hash: x}`},

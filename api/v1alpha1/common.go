@@ -228,6 +228,7 @@ type ColumnName string
 // Training is the optimisation of a stage: AdamW with a schedule.
 // +kubebuilder:validation:XValidation:rule="!(has(self.epochs) && has(self.maxSteps))",fieldPath=".maxSteps",message="set at most one of epochs and maxSteps"
 // +kubebuilder:validation:XValidation:rule="!(has(self.warmupSteps) && has(self.warmupRatio))",fieldPath=".warmupRatio",message="set at most one of warmupSteps and warmupRatio"
+// +kubebuilder:validation:XValidation:rule="!has(self.lora) || !has(self.freezeLayers)",fieldPath=".freezeLayers",message="goes without lora, which freezes all layers"
 // +kubebuilder:validation:XValidation:rule="!has(self.microBatchSize) || !has(self.batchSize) || self.batchSize % self.microBatchSize == 0",fieldPath=".microBatchSize",message="must divide batchSize"
 type Training struct {
 	// Epochs over the training data. Default: 1, unless maxSteps is set.
@@ -296,7 +297,10 @@ type Training struct {
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	FreezeLayers int32 `json:"freezeLayers,omitempty"`
-
+	// LoRA trains low-rank adapters (arXiv:2106.09685) in place of the weights. A reference that is not named, and a
+	// PPOJob's value function, then have no weights of their own.
+	// +optional
+	LoRA *LoRA `json:"lora,omitempty"`
 	// ActivationCheckpointing recomputes each layer in the backward pass instead of keeping its
 	// activations: memory and speed, not the result.
 	// +optional
@@ -308,6 +312,49 @@ type Training struct {
 	// +optional
 	Precision string `json:"precision,omitempty"`
 }
+
+// LoRA are the adapters, under PEFT's names.
+type LoRA struct {
+	// Rank of the adapters.
+	// +kubebuilder:default=16
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65536
+	// +optional
+	Rank int32 `json:"rank,omitempty"`
+	// Alpha scales what the adapters add, by alpha / rank. Default: twice the rank.
+	// +kubebuilder:validation:XValidation:rule="double(self) > 0.0",message="must be greater than 0"
+	// +optional
+	Alpha Decimal `json:"alpha,omitempty"`
+	// UseRSLoRA scales by alpha / sqrt(rank) instead (arXiv:2312.03732).
+	// +optional
+	UseRSLoRA bool `json:"useRslora,omitempty"`
+	// Dropout is the share of an adapter's inputs that a training step leaves out. Default: "0". A PPOJob has none.
+	// +kubebuilder:validation:XValidation:rule="double(self) < 1.0",message="must be less than 1"
+	// +optional
+	Dropout Decimal `json:"dropout,omitempty"`
+	// TargetModules are the linear modules to adapt, by the last parts of their names: q_proj. all-linear alone is
+	// every one of the blocks. Default: PEFT's for the model's family.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:XValidation:rule="!('all-linear' in self) || size(self) == 1",message="all-linear is all that there are: name it alone"
+	// +listType=set
+	// +optional
+	TargetModules []ModuleName `json:"targetModules,omitempty"`
+	// Publish says what becomes of the adapters: Merged adds them to the weights, as a checkpoint like any other; Adapter
+	// publishes them alone, in PEFT's format, which no other stage can start from.
+	// +kubebuilder:validation:Enum=Merged;Adapter
+	// +kubebuilder:default=Merged
+	// +optional
+	Publish string `json:"publish,omitempty"`
+}
+
+// ModuleName is the name of a model's module, or its last parts.
+// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_.-]+$`
+// +kubebuilder:validation:MaxLength=256
+type ModuleName string
+
+// PublishesAdapter says that the stage publishes an adapter, and no checkpoint.
+func (t Training) PublishesAdapter() bool { return t.LoRA != nil && t.LoRA.Publish == "Adapter" }
 
 // Evaluation says when to evaluate and what to sample. It always happens before the first and after
 // the last step, if there is held-out data.

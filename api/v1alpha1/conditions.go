@@ -28,6 +28,8 @@ const (
 	ReasonUpstreamFailed   = "UpstreamFailed"
 	// ReasonUpstreamNotShared is for a stage of another namespace that is not there or not shared.
 	ReasonUpstreamNotShared = "UpstreamNotShared"
+	// ReasonUpstreamIsAdapter is for a stage that publishes an adapter, which no other can start from.
+	ReasonUpstreamIsAdapter = "UpstreamIsAdapter"
 	ReasonReferenceCycle    = "ReferenceCycle"
 
 	ReasonWaitingForInputs = "WaitingForInputs"

@@ -37,6 +37,7 @@ type PPOJob struct {
 // +kubebuilder:validation:XValidation:rule="has(self.ppo.minibatchSize) || !has(self.training.batchSize) || self.training.batchSize <= 64 || self.training.batchSize % 64 == 0",fieldPath=".training.batchSize",message="ppo.minibatchSize, which is 64 if not set, must divide it"
 // +kubebuilder:validation:XValidation:rule="!has(self.training.microBatchSize) || (has(self.ppo.minibatchSize) ? self.ppo.minibatchSize : has(self.training.batchSize) && self.training.batchSize < 64 ? self.training.batchSize : 64) % self.training.microBatchSize == 0",fieldPath=".training.microBatchSize",message="must divide ppo.minibatchSize, which is 64 if not set"
 // +kubebuilder:validation:XValidation:rule="(has(self.ppo.maxNewTokens) ? self.ppo.maxNewTokens : 64) < self.data.maxLength",fieldPath=".ppo.maxNewTokens",message="must leave room for a prompt in data.maxLength; it is 64 if not set"
+// +kubebuilder:validation:XValidation:rule="!has(self.training.lora) || !has(self.training.lora.dropout) || double(self.training.lora.dropout) == 0.0",fieldPath=".training.lora.dropout",message="a PPOJob has none: its ratio is of the same policy before and after an update"
 // +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.minRewardAccuracy)",fieldPath=".stop.minRewardAccuracy",message="there are no pairs whose order could be right or wrong"
 type PPOJobSpec struct {
 	// Model is the policy that training starts from: usually an SFTJob's.

@@ -35,6 +35,7 @@ type SFTJob struct {
 
 // SFTJobSpec is what to train.
 // +kubebuilder:validation:XValidation:rule="!has(self.training.microBatchSize) || has(self.training.batchSize) || 32 % self.training.microBatchSize == 0",fieldPath=".training.microBatchSize",message="must divide batchSize, which is 32 if not set"
+// +kubebuilder:validation:XValidation:rule="!has(self.training.lora) || !has(self.model.init)",fieldPath=".training.lora",message="adapts a checkpoint: goes without model.init"
 // +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.maxKL)",fieldPath=".stop.maxKL",message="there is no reference that a KL could be measured to"
 // +kubebuilder:validation:XValidation:rule="!has(self.stop) || !has(self.stop.minRewardAccuracy)",fieldPath=".stop.minRewardAccuracy",message="there are no pairs whose order could be right or wrong"
 type SFTJobSpec struct {

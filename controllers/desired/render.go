@@ -165,6 +165,7 @@ func (r *renderer) common(stage v1alpha1.Stage) *runconfig.RunConfig {
 			Epsilon:                 r.decimal("spec.training.epsilon", t.Epsilon),
 			MaxGradNorm:             r.decimal("spec.training.maxGradNorm", t.MaxGradNorm),
 			FreezeLayers:            int(t.FreezeLayers),
+			LoRA:                    r.lora(t.LoRA),
 			ActivationCheckpointing: t.ActivationCheckpointing,
 			Precision:               t.Precision,
 		},
@@ -211,6 +212,24 @@ func ProcessesPerNode(pod v1alpha1.Pod) int {
 	}
 	gpus := pod.Resources.Limits[gpuResource]
 	return int(max(gpus.Value(), 1))
+}
+
+// lora is nil for an absent one.
+func (r *renderer) lora(l *v1alpha1.LoRA) *runconfig.LoRA {
+	if l == nil {
+		return nil
+	}
+	out := &runconfig.LoRA{
+		Rank:      int(l.Rank),
+		Alpha:     r.decimal("spec.training.lora.alpha", l.Alpha),
+		UseRSLoRA: l.UseRSLoRA,
+		Dropout:   r.decimal("spec.training.lora.dropout", l.Dropout),
+		Publish:   l.Publish,
+	}
+	for _, m := range l.TargetModules {
+		out.TargetModules = append(out.TargetModules, string(m))
+	}
+	return out
 }
 
 // source is a checkpoint by URI, or the resolved one of the role.

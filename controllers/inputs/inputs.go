@@ -119,6 +119,11 @@ func check(u v1alpha1.Upstream, up v1alpha1.Stage) *Problem {
 	}
 	status := up.StageStatus()
 	switch {
+	case up.StageSpec().Training.PublishesAdapter():
+		return &Problem{
+			Reason:  v1alpha1.ReasonUpstreamIsAdapter,
+			Message: fmt.Sprintf("%s: %s %q publishes an adapter, which is no checkpoint without its base: set its training.lora.publish to Merged", u.Field, u.Ref.Kind, u.Ref.Name),
+		}
 	case status.ObservedGeneration != up.GetGeneration() && status.ObservedGeneration > 0:
 		// What it has may be about to be replaced.
 		return &Problem{

@@ -61,6 +61,9 @@ func TestGather(t *testing.T) {
 		"no value function": {
 			valued(ppo("p", "SFTJob/a", "RewardModelJob/r"), "RewardModelJob/v"), cluster{"SFTJob/a": with(sft("a", ""), trained), "RewardModelJob/r": with(rm("r", ""), trained)},
 			v1alpha1.ReasonUpstreamNotFound, `spec.value.from: there is no RewardModelJob "v"`},
+		"an adapter": {
+			dpo("d", "SFTJob/a", ""), cluster{"SFTJob/a": with(adapter(sft("a", "")), trained)},
+			v1alpha1.ReasonUpstreamIsAdapter, `spec.model.from: SFTJob "a" publishes an adapter`},
 		"diamond": {dpo("d", "SFTJob/a", "SFTJob/a"), cluster{"SFTJob/a": with(sft("a", ""), trained)}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,6 +153,11 @@ func rm(name, model string) *v1alpha1.RewardModelJob {
 func ppo(name, model, rewardModel string) *v1alpha1.PPOJob {
 	j := &v1alpha1.PPOJob{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	j.Spec.Model.From, j.Spec.RewardModel.From = ref(model), ref(rewardModel)
+	return j
+}
+
+func adapter(j *v1alpha1.SFTJob) *v1alpha1.SFTJob {
+	j.Spec.Training.LoRA = &v1alpha1.LoRA{Publish: "Adapter"}
 	return j
 }
 
