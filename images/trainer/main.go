@@ -43,7 +43,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	for _, c := range []*cobra.Command{trainCommand(), generateCommand(), evaluateCommand(), objectiveCommand()} {
+	for _, c := range []*cobra.Command{trainCommand(), generateCommand(), evaluateCommand(), objectiveCommand(), benchCommand()} {
 		c.PreRun = tune
 		root.AddCommand(c)
 	}

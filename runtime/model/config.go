@@ -381,3 +381,14 @@ func (c Config) NumParameters() int64 {
 	}
 	return n
 }
+
+// NumLinear counts the weights of the blocks' matrices: a forward multiplies each token with them.
+func (c Config) NumLinear() (n int64) {
+	linear := c.linearModules()
+	for _, s := range c.specs() {
+		if name, ok := strings.CutSuffix(s.name, ".weight"); ok && slices.Contains(linear, name) {
+			n += size(s.shape)
+		}
+	}
+	return n
+}
