@@ -39,6 +39,8 @@ func decide(o status.Observed, now time.Time) action {
 		return nothing
 	case o.Job != nil && o.Outdated():
 		return deleteJob
+	case !suspend && o.Replaced():
+		return deleteJob
 	case o.Job != nil && (status.Ended(o.Job, batchv1.JobComplete) || status.Ended(o.Job, batchv1.JobFailed)):
 		return nothing
 	case o.Job != nil && desired.Queued(o.Job): // its suspension is Kueue's
@@ -53,6 +55,8 @@ func decide(o status.Observed, now time.Time) action {
 		return resumeJob
 	case o.Job != nil || suspend || o.Run == nil || len(o.Leftover) > 0 || o.Kept(now):
 		return nothing
+	case o.Between():
+		return startRun
 	case o.LookupOutdated():
 		return deleteLookup
 	case o.Lookup == nil:

@@ -4,12 +4,13 @@ import (
 	"slices"
 	"sync"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// maxEnded is how many pods of a stage are remembered.
+// maxEnded is how many pods of a stage are remembered, of each index in its Job.
 const maxEnded = 10
 
 // endedPods remembers how pods ended. Kubernetes deletes a preempted or drained pod as soon as its Job has
@@ -32,6 +33,7 @@ func (e *endedPods) note(stage types.NamespacedName, p *corev1.Pod) {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: p.Namespace, Name: p.Name, UID: p.UID, OwnerReferences: p.OwnerReferences,
 			CreationTimestamp: p.CreationTimestamp, DeletionTimestamp: p.DeletionTimestamp,
+			Annotations: map[string]string{batchv1.JobCompletionIndexAnnotation: indexOf(p)},
 		},
 		Spec:   corev1.PodSpec{NodeName: p.Spec.NodeName},
 		Status: *p.Status.DeepCopy(),
@@ -39,8 +41,19 @@ func (e *endedPods) note(stage types.NamespacedName, p *corev1.Pod) {
 	if e.pods == nil {
 		e.pods = map[types.NamespacedName][]corev1.Pod{}
 	}
-	e.pods[stage] = list[max(0, len(list)-maxEnded):]
+	same := 0
+	for i := len(list) - 1; i >= 0; i-- {
+		if indexOf(&list[i]) != indexOf(p) {
+			continue
+		}
+		if same++; same > maxEnded {
+			list = slices.Delete(list, i, i+1)
+		}
+	}
+	e.pods[stage] = list
 }
+
+func indexOf(p *corev1.Pod) string { return p.Annotations[batchv1.JobCompletionIndexAnnotation] }
 
 // gone are the pods of a Job that are not among those that are there.
 func (e *endedPods) gone(stage types.NamespacedName, job metav1.Object, there []corev1.Pod) []corev1.Pod {

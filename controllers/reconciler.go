@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -78,8 +79,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("gather: %w", err)
 	}
-	do, outdated := decide(o, r.Clock.Now()), o.Outdated()
-	changed, err := r.apply(ctx, o, do)
+	changed, err := r.apply(ctx, o, decide(o, r.Clock.Now()))
 	if changed {
 		return ctrl.Result{}, nil // the object's own event brings the next pass, with the change in the cache
 	}
@@ -88,10 +88,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	switch {
 	case perr != nil || err != nil:
 		return ctrl.Result{}, errors.Join(perr, err)
-	case conflict || outdated: // what replaces an outdated run begins when its status is cleared
+	case conflict || decide(o, r.Clock.Now()) != nothing: // the status that was written asks for it: an outdated run's, or an attempt's end
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
-	if pod := status.Newest(o.Pods); pod != nil && status.Running(pod) {
+	if slices.ContainsFunc(o.Pods, func(p corev1.Pod) bool { return status.Running(&p) }) {
 		// How far a trainer is, only it knows: while it runs, and only then, it is asked again.
 		return ctrl.Result{RequeueAfter: r.ProgressInterval}, nil
 	}
@@ -122,8 +122,13 @@ func (r *Reconciler) gather(ctx context.Context, stage v1alpha1.Stage) (status.O
 	if o.Removal, err = r.job(ctx, stage, desired.RemovalName(stage)); err != nil {
 		return o, err
 	}
+	// The cache sees Jobs and pods apart. When an attempt's end is to be told of, all of its pods count.
+	reader := client.Reader(r.Client)
+	if o.Uncounted() {
+		reader = r.Reader
+	}
 	var pods corev1.PodList
-	if err := r.Client.List(ctx, &pods, client.InNamespace(stage.GetNamespace()),
+	if err := reader.List(ctx, &pods, client.InNamespace(stage.GetNamespace()),
 		client.MatchingLabels{desired.LabelKind: string(r.Kind), desired.LabelName: stage.GetName()}); err != nil {
 		return o, fmt.Errorf("list pods: %w", err)
 	}
@@ -228,7 +233,11 @@ func shared(run *desired.Run) []object {
 
 // start trains; the lookup has left the other objects.
 func (r *Reconciler) start(ctx context.Context, o status.Observed) error {
-	if err := r.applyAll(ctx, o.Stage, o.Run.Job); err != nil {
+	objects := []object{o.Run.Job}
+	if o.Between() { // the spec may place it otherwise than before
+		objects = append(shared(o.Run), o.Run.Follow(o.Follow()))
+	}
+	if err := r.applyAll(ctx, o.Stage, objects...); err != nil {
 		return err
 	}
 	log.FromContext(ctx).Info("Starting run", "runHash", o.Run.Hash, "output", o.Run.Config.Output.URI)

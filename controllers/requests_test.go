@@ -31,8 +31,9 @@ import (
 
 // Namespaces that the package's operator leaves alone: each test of these runs one of its own there.
 const (
-	hoursNamespace  = "hours"
-	faultsNamespace = "faults"
+	hoursNamespace    = "hours"
+	faultsNamespace   = "faults"
+	restartsNamespace = "restarts"
 )
 
 // notReserved selects what is in other namespaces.
@@ -40,6 +41,7 @@ func notReserved() fields.Selector {
 	return fields.AndSelectors(
 		fields.OneTermNotEqualSelector("metadata.namespace", hoursNamespace),
 		fields.OneTermNotEqualSelector("metadata.namespace", faultsNamespace),
+		fields.OneTermNotEqualSelector("metadata.namespace", restartsNamespace),
 	)
 }
 
@@ -50,6 +52,12 @@ func operatorIn(t *testing.T, namespace string, interval time.Duration, wrap tra
 	if err := admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(runOperator(t, namespace, interval, wrap))
+}
+
+// runOperator is operatorIn for a namespace that is there; stop ends the operator.
+func runOperator(t *testing.T, namespace string, interval time.Duration, wrap transport.WrapperFunc) (stop func()) {
+	t.Helper()
 	listener, err := net.Listen("tcp4", "0.0.0.0:0") // every 127.x.y.z is a pod's address
 	if err != nil {
 		t.Fatal(err)
@@ -84,13 +92,13 @@ func operatorIn(t *testing.T, namespace string, interval time.Duration, wrap tra
 	}
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
-	t.Cleanup(func() {
+	return func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 		_ = trainers.Close()
-	})
+	}
 }
 
 // traffic is every request of the package's operator.
@@ -141,7 +149,8 @@ func TestRequestsToRunning(t *testing.T) {
 	log := &requestLog{}
 	operatorIn(t, ns, 5*time.Hour, log.wrap)
 	s, d := sft(ns, "base"), dpo(ns, "chat", "base")
-	create(t, d, s)
+	d.Spec.Pod.Nodes = 2
+	create(t, s, d)
 	becomes(t, d, v1alpha1.PhaseWaiting, v1alpha1.ConditionInputsResolved, v1alpha1.ReasonUpstreamNotReady)
 	p := pod(t, s)
 	start(t, p)
@@ -149,7 +158,9 @@ func TestRequestsToRunning(t *testing.T) {
 	wantRequests(t, log, s)
 
 	end(t, p, 0, result(t, s, "a"))
-	start(t, pod(t, d)) // the upstream is done: the child's Job is there without waiting for any timer
+	for _, p := range gang(t, d) { // the upstream is done: the child's Job is there without waiting for any timer
+		start(t, p)
+	}
 	becomes(t, d, v1alpha1.PhaseRunning, v1alpha1.ConditionReady, v1alpha1.ReasonTraining)
 	wantRequests(t, log, d)
 	becomes(t, s, v1alpha1.PhaseSucceeded, v1alpha1.ConditionReady, v1alpha1.ReasonSucceeded)
@@ -185,11 +196,15 @@ func wantRequests(t *testing.T, log *requestLog, stage v1alpha1.Stage) {
 		t.Errorf("%d writes of %s's status from create to Running, want 1 to 3", n, stage.GetName())
 	}
 	delete(counts, status)
-	var want []string
-	for _, o := range []string{
+	objects := []string{
 		at("/api/v1", "configmaps", name), at("/apis/networking.k8s.io/v1", "networkpolicies", name),
 		at("/apis/batch/v1", "jobs", name), at("/apis/batch/v1", "jobs", desired.LookupName(stage)),
-	} {
+	}
+	if desired.Several(stage) {
+		objects = append(objects, at("/api/v1", "services", name))
+	}
+	var want []string
+	for _, o := range objects {
 		want = append(want, "GET "+o, "PATCH "+o)
 	}
 	for _, w := range want {

@@ -291,6 +291,41 @@ func TestNetworkPolicy(t *testing.T) {
 	}
 }
 
+// Several pods of a stage reach each other at every port, and nobody else is let in for it.
+func TestNetworkPolicyOfSeveralPods(t *testing.T) {
+	ns := namespace(t)
+	stage := stored(t, ns, validSFT)
+	stage.StageSpec().Pod.Nodes = 2
+	run, err := rendered(stage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(run.NetworkPolicy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy networkingv1.NetworkPolicy
+	if err := json.Unmarshal(b, &policy); err != nil {
+		t.Fatal(err)
+	}
+	other := map[string]string{corev1.LabelMetadataName: ns}
+	for _, port := range []int{runconfig.RendezvousPort, 45678} {
+		if !letsIn(t, policy.Spec, other, desired.Labels(stage), port) {
+			t.Errorf("a pod of the stage is not let in at %d", port)
+		}
+		if letsIn(t, policy.Spec, other, map[string]string{"app": "x"}, port) {
+			t.Errorf("a neighbour is let in at %d", port)
+		}
+	}
+	for _, rule := range policy.Spec.Ingress[1:] {
+		for _, from := range rule.From { // without a namespace selector, the policy's own namespace is meant
+			if from.NamespaceSelector != nil || from.IPBlock != nil {
+				t.Errorf("the pods of other places are let in: %+v", from)
+			}
+		}
+	}
+}
+
 // letsIn evaluates a policy's ingress as a network plugin does, for peers that are pods.
 func letsIn(t *testing.T, policy networkingv1.NetworkPolicySpec, namespace, pod map[string]string, port int) bool {
 	t.Helper()

@@ -37,7 +37,7 @@ type StageStatus struct {
 	// RunGeneration is the generation of the spec that the run was started with.
 	// +optional
 	RunGeneration int64 `json:"runGeneration,omitempty"`
-	// Attempts is how many pods have begun this run, disrupted ones excluded.
+	// Attempts is how often pods have begun this run, disrupted ones excluded.
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 	// Restarts is how many attempts failed, of spec.maxRestarts that may.
@@ -144,9 +144,14 @@ const (
 	RolePretraining    = "pretraining"
 )
 
-// Attempt is one pod of a run.
+// Attempt is one pod of a run, or several that train together.
 type Attempt struct {
+	// Pod of the attempt; of several the first, which has rank 0.
 	Pod string `json:"pod"`
+	// FailedPod is which of several pods ended first, and with it the attempt.
+	// +optional
+	FailedPod string `json:"failedPod,omitempty"`
+	// Node of that pod.
 	// +optional
 	Node string `json:"node,omitempty"`
 	// +optional

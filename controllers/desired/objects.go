@@ -33,6 +33,12 @@ const (
 	AnnotationOutput     = "alignment.dev/output"
 )
 
+// Annotations of a Job that follows another of its run: when the first was created, and the pod that ended the last.
+const (
+	AnnotationStarted = "alignment.dev/started"
+	AnnotationAfter   = "alignment.dev/after"
+)
+
 // OperatorName is the label app.kubernetes.io/name of the operator's own pods.
 const OperatorName = "alignment-operator"
 

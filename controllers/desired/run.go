@@ -2,6 +2,7 @@ package desired
 
 import (
 	"fmt"
+	"time"
 
 	batchac "k8s.io/client-go/applyconfigurations/batch/v1"
 	coreac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -75,6 +76,27 @@ func NewRun(stage v1alpha1.Stage, resolved []v1alpha1.Input, lineage []v1alpha1.
 	}
 	run.Job, err = job(stage, run, claims, settings)
 	return run, err
+}
+
+// Earlier is what a run of several pods has had before its next Job.
+type Earlier struct {
+	// Started is when its first Job was created.
+	Started time.Time
+	// FailedPod ended the last attempt.
+	FailedPod string
+	// Spent is how long it has had pods.
+	Spent time.Duration
+}
+
+// Follow makes the run's Job the next after what was before. The deadline is the run's, not each Job's.
+func (r *Run) Follow(e Earlier) *batchac.JobApplyConfiguration {
+	if limit := r.Job.Spec.ActiveDeadlineSeconds; limit != nil {
+		r.Job.Spec.WithActiveDeadlineSeconds(max(1, *limit-int64(e.Spent.Seconds())))
+	}
+	return r.Job.WithAnnotations(map[string]string{
+		AnnotationStarted: e.Started.UTC().Format(time.RFC3339),
+		AnnotationAfter:   e.FailedPod,
+	})
 }
 
 // allInputs are the inputs of a RunConfig; those from a stage say which.

@@ -29,12 +29,14 @@ func (n *next) attempts() {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
 	for i := range pods {
-		n.attempt(&pods[i])
+		if index(&pods[i]) == 0 { // one stands for all
+			n.attempt(&pods[i])
+		}
 	}
 	for i := range n.History {
 		a := &n.History[i]
 		there := slices.ContainsFunc(pods, func(p corev1.Pod) bool { return p.Name == a.Pod })
-		if a.EndTime == nil && !there {
+		if a.EndTime == nil && !there && (!n.together() || i < len(n.History)-1) {
 			reason := cmp.Or(a.Reason, endLost)
 			n.end(a, n.now, reason, reason != endSuspended)
 		}
@@ -44,6 +46,12 @@ func (n *next) attempts() {
 	}
 }
 
+// together says whether pods end only together: several, of a Job that nobody suspends. Which one was first, the
+// Job's end tells.
+func (n *next) together() bool {
+	return several(n.o.Job) && !n.o.Stage.StageSpec().Suspend && !Suspended(n.o.Job)
+}
+
 func (n *next) attempt(p *corev1.Pod) {
 	c := container(p)
 	began := c != nil && (c.State.Running != nil || c.State.Terminated != nil)
@@ -51,7 +59,7 @@ func (n *next) attempt(p *corev1.Pod) {
 	i := slices.IndexFunc(n.History, func(a v1alpha1.Attempt) bool { return a.Pod == p.Name })
 	if i < 0 {
 		full := len(n.History) >= maxHistory && n.History[0].StartTime != nil && p.CreationTimestamp.Before(n.History[0].StartTime)
-		if !began && !over || full { // forgotten on purpose
+		if !began && !over || full || !n.allBegan() { // forgotten on purpose
 			return
 		}
 		start := p.CreationTimestamp
@@ -65,7 +73,7 @@ func (n *next) attempt(p *corev1.Pod) {
 		i = len(n.History) - 1
 	}
 	a := &n.History[i]
-	if a.EndTime != nil {
+	if a.EndTime != nil || n.together() && a.Reason == "" && p.Status.Phase != corev1.PodSucceeded {
 		return
 	}
 	if !over {

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,7 +60,12 @@ func Events(before, after v1alpha1.StageStatus) []Event {
 	}
 	if !started && after.Disruptions > before.Disruptions {
 		last := after.History[len(after.History)-1]
-		add(corev1.EventTypeNormal, "Disrupted", "Restart", fmt.Sprintf("pod %s on node %s was disrupted: %s", last.Pod, last.Node, last.Reason))
+		add(corev1.EventTypeNormal, "Disrupted", "Restart", fmt.Sprintf("pod %s on node %s was disrupted: %s", cmp.Or(last.FailedPod, last.Pod), last.Node, last.Reason))
+	}
+	if !started && after.Restarts > before.Restarts {
+		if last := after.History[len(after.History)-1]; last.FailedPod != "" {
+			add(corev1.EventTypeWarning, "AttemptFailed", "Restart", meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady).Message)
+		}
 	}
 	if message, ok := cameTo(v1alpha1.ConditionReady, v1alpha1.ReasonRetraining); ok {
 		add(corev1.EventTypeNormal, v1alpha1.ReasonRetraining, "Retrain", message)

@@ -56,14 +56,23 @@ func (o Observed) Outdated() bool {
 	}
 	// A run that failed, or that has not begun, costs nothing: any change of the spec, such as of the pod's
 	// resources, makes a new Job. A failed one stays until then, where it can be read.
-	over := Ended(o.Job, batchv1.JobFailed) || !o.begun() && !Ended(o.Job, batchv1.JobComplete)
-	return over && o.Job.Annotations[desired.AnnotationGeneration] != strconv.FormatInt(o.Stage.GetGeneration(), 10)
+	over := Ended(o.Job, batchv1.JobFailed) && !o.goesOn() || !o.begun() && !o.follows() && !Ended(o.Job, batchv1.JobComplete)
+	return over && o.otherGeneration()
+}
+
+// otherGeneration says whether the Job was made for another spec than today's.
+func (o Observed) otherGeneration() bool {
+	return o.Job.Annotations[desired.AnnotationGeneration] != strconv.FormatInt(o.Stage.GetGeneration(), 10)
 }
 
 // begun says whether a pod of the Job has run, or may have.
 func (o Observed) begun() bool {
 	s, j := o.Stage.StageStatus(), o.Job.Status
-	if j.Failed > 0 || j.Succeeded > 0 || o.Job.CreationTimestamp.Equal(s.StartTime) && len(s.History) > 0 {
+	if j.Failed > 0 || j.Succeeded > 0 {
+		return true
+	}
+	// Of a Job that follows another, the history first has that one's end.
+	if n := len(s.History); n > 0 && started(o.Job).Equal(s.StartTime) && (!o.follows() || s.History[n-1].FailedPod != o.Job.Annotations[desired.AnnotationAfter]) {
 		return true
 	}
 	for i := range o.Pods {
@@ -81,7 +90,7 @@ func (o Observed) Expires() time.Time {
 	switch {
 	case ttl == nil || s.CompletionTime == nil || s.Phase != v1alpha1.PhaseSucceeded && s.Phase != v1alpha1.PhaseFailed:
 		return time.Time{}
-	case o.Job != nil && !o.Job.CreationTimestamp.Equal(s.StartTime):
+	case o.Job != nil && !started(o.Job).Equal(s.StartTime):
 		return time.Time{} // the status is of another run
 	}
 	return s.CompletionTime.Add(time.Duration(*ttl) * time.Second)

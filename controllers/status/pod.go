@@ -17,13 +17,16 @@ func Running(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodRunning && c != nil && c.State.Running != nil
 }
 
-// Newest is the pod of the latest attempt; nil if there is none.
+// Newest is the pod of the latest attempt, of several the first, which tells of progress; nil if there is none.
 func Newest(pods []corev1.Pod) *corev1.Pod { return newest(pods) }
 
 func newest(pods []corev1.Pod) *corev1.Pod {
 	var n *corev1.Pod
 	for i := range pods {
 		p := &pods[i]
+		if index(p) != 0 {
+			continue
+		}
 		if n == nil || n.CreationTimestamp.Before(&p.CreationTimestamp) ||
 			n.CreationTimestamp.Equal(&p.CreationTimestamp) && n.Name < p.Name {
 			n = p
@@ -32,10 +35,10 @@ func newest(pods []corev1.Pod) *corev1.Pod {
 	return n
 }
 
-// succeeded is the pod that ended well; nil if there is none.
+// succeeded is the pod that ended well, of several the first, which has the result; nil if there is none.
 func succeeded(pods []corev1.Pod) *corev1.Pod {
 	for i := range pods {
-		if pods[i].Status.Phase == corev1.PodSucceeded {
+		if pods[i].Status.Phase == corev1.PodSucceeded && index(&pods[i]) == 0 {
 			return &pods[i]
 		}
 	}

@@ -37,6 +37,8 @@ func Next(o Observed, now time.Time) v1alpha1.StageStatus {
 	case o.Trained():
 		n.stale() // a trained stage stays trained, also without its Job
 	case o.Kept(now):
+	case o.Between():
+		n.between()
 	case o.Job == nil:
 		n.beforeRun()
 	default:
@@ -65,6 +67,8 @@ type next struct {
 	o Observed
 	v1alpha1.StageStatus
 	now metav1.Time
+	// exhausted says that the attempt which has just ended was the last that may fail.
+	exhausted bool
 }
 
 // deleting has its files removed; without a finalizer it is gone before anyone reads this.
@@ -157,7 +161,7 @@ func (n *next) pending(job *batchv1.Job, pod *corev1.Pod) {
 
 // run has a Job: pending, running or ended.
 func (n *next) run() {
-	if !n.o.Job.CreationTimestamp.Equal(n.StartTime) { // of another run
+	if !started(n.o.Job).Equal(n.StartTime) { // of another run
 		n.Progress, n.Metrics, n.History, n.StartTime = nil, nil, nil, nil
 		n.Attempts, n.Restarts, n.Disruptions = 0, 0, 0
 	}
@@ -172,11 +176,17 @@ func (n *next) run() {
 	}
 	n.started(a[desired.AnnotationRunHash], generation, in, lineage)
 	n.resolved()
-	if n.o.begun() || Ended(n.o.Job, batchv1.JobFailed) || Ended(n.o.Job, batchv1.JobComplete) {
-		n.StartTime = n.o.Job.CreationTimestamp.DeepCopy()
-		// A pod that has ended is for a moment neither active nor failed; attempts are never fewer.
-		n.Attempts = max(1, n.Attempts, n.o.Job.Status.Failed+n.o.Job.Status.Active+n.o.Job.Status.Succeeded)
-		n.Restarts = max(n.Restarts, min(n.o.Job.Status.Failed, n.Attempts-1))
+	if n.o.begun() && (n.StartTime != nil || n.allBegan()) || Ended(n.o.Job, batchv1.JobFailed) || Ended(n.o.Job, batchv1.JobComplete) {
+		n.StartTime = started(n.o.Job).DeepCopy()
+		switch {
+		case counted(&n.StageStatus, n.o.Job):
+		case several(n.o.Job):
+			n.Attempts = max(n.Attempts, n.Restarts+1)
+		default:
+			// A pod that has ended is for a moment neither active nor failed; attempts are never fewer.
+			n.Attempts = max(1, n.Attempts, n.o.Job.Status.Failed+n.o.Job.Status.Active+n.o.Job.Status.Succeeded)
+			n.Restarts = max(n.Restarts, min(n.o.Job.Status.Failed, n.Attempts-1))
+		}
 		n.attempts()
 	}
 	for _, c := range n.o.Job.Status.Conditions {
@@ -189,6 +199,11 @@ func (n *next) run() {
 			n.complete()
 			return
 		case batchv1.JobFailed:
+			n.endGang(&c)
+			if several(n.o.Job) && !n.exhausted && n.CompletionTime == nil && retried(&c, lastFailed(&n.StageStatus)) {
+				n.restarting()
+				return
+			}
 			n.CompletionTime = c.LastTransitionTime.DeepCopy()
 			n.jobFailed(c)
 			return
@@ -206,17 +221,15 @@ func (n *next) inFlight() {
 		n.suspended()
 	case Suspended(n.o.Job):
 		n.pending(n.o.Job, pod)
+	case several(n.o.Job):
+		n.gangInFlight()
 	case pod == nil && n.o.Job.Status.Failed > 0:
 		n.going(v1alpha1.PhasePending, v1alpha1.ReasonRestarting, n.retryMessage(nil))
 	case pod == nil:
 		n.pending(n.o.Job, nil)
 	case Running(pod):
 		n.progress()
-		doing := "training"
-		if n.Progress == nil || n.Progress.Phase == runconfig.PhaseLoading {
-			doing = "loading"
-		}
-		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("pod %s is %s", pod.Name, doing))
+		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("pod %s is %s", pod.Name, n.doing()))
 	case final(terminated(pod)):
 		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("pod %s has ended, its Job not yet", pod.Name))
 	case terminated(pod) != nil:
@@ -224,6 +237,13 @@ func (n *next) inFlight() {
 	default:
 		n.pending(n.o.Job, pod)
 	}
+}
+
+func (n *next) doing() string {
+	if n.Progress == nil || n.Progress.Phase == runconfig.PhaseLoading {
+		return "loading"
+	}
+	return "training"
 }
 
 // suspended has no pod, or one that is about to end.
@@ -253,9 +273,15 @@ func final(end *corev1.ContainerStateTerminated) bool {
 
 func (n *next) retryMessage(pod *corev1.Pod) string {
 	if end := readDisruption(pod); end != "" {
-		return cleanText(fmt.Sprintf("pod %s was disrupted (%s); the next one resumes", pod.Name, end))
+		return cleanText(fmt.Sprintf("%s was disrupted (%s); the next one resumes", n.who(pod), end))
 	}
 	message := fmt.Sprintf("attempt %d of %d ended; the next one resumes", max(n.o.Job.Status.Failed, 1), *n.o.Job.Spec.BackoffLimit+1)
+	if several(n.o.Job) {
+		message = fmt.Sprintf("attempt %d of %d ended; the next one resumes", n.Attempts, n.o.Stage.StageSpec().MaxRestarts+1)
+		if pod != nil {
+			message += ": " + n.who(pod)
+		}
+	}
 	if r := readResult(pod); r.Message != "" {
 		message += ": " + r.Message
 	}
@@ -307,8 +333,15 @@ func (n *next) published(uri string, r runconfig.Result) {
 
 // jobFailed names the cause: the trainer's own words if there are any.
 func (n *next) jobFailed(c batchv1.JobCondition) {
-	r := readResult(newest(n.o.Pods))
+	pod := newest(n.o.Pods)
+	if c, _ := cause(n.o.Pods); several(n.o.Job) && c != nil {
+		pod = c
+	}
+	r := readResult(pod)
 	reason, message := r.Reason, r.Message
+	if several(n.o.Job) && pod != nil {
+		message = n.who(pod) + ": " + message
+	}
 	if c.Reason == batchv1.JobReasonDeadlineExceeded {
 		reason, message = v1alpha1.ReasonDeadlineExceeded, "the run had pods for longer than activeDeadlineSeconds"
 	}

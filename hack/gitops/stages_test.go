@@ -82,6 +82,12 @@ var situations = []situation{
 		o.Pods[0].Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "PreemptionByScheduler"}}
 		return o
 	}, phase: v1alpha1.PhasePending, kstatus: "InProgress", argo: "Progressing", moving: "Current"},
+	{name: "several pods, one killed", observed: gang(func(j *batchv1.Job) { j.Status.Failed = 1 }), spec: retried, phase: v1alpha1.PhasePending,
+		kstatus: "InProgress", argo: "Progressing", moving: "Current"},
+	{name: "several pods, restarting", observed: gang(failed), spec: retried, phase: v1alpha1.PhasePending,
+		kstatus: "InProgress", argo: "Progressing", moving: "Current"},
+	{name: "several pods, failed", observed: gang(failed), phase: v1alpha1.PhaseFailed,
+		kstatus: "Failed", argo: "Degraded", moving: "Failed"},
 	{name: "suspended before its run", observed: func(s v1alpha1.Stage) status.Observed { return status.Observed{Stage: s} },
 		spec: suspend, phase: v1alpha1.PhaseSuspended, kstatus: "InProgress", argo: "Suspended", moving: "Current"},
 	{name: "suspended", observed: run(suspended, corev1.PodFailed, ended(runconfig.ExitTerminated, "")),
@@ -266,6 +272,18 @@ func run(change func(*batchv1.Job), phase corev1.PodPhase, state corev1.Containe
 		}
 	}
 }
+
+// gang has a Job of two pods, one of which was killed.
+func gang(change func(*batchv1.Job)) func(v1alpha1.Stage) status.Observed {
+	return func(s v1alpha1.Stage) status.Observed {
+		o := run(change, corev1.PodFailed, ended(137, ""))(s)
+		o.Job.Spec.Completions = new(int32)
+		*o.Job.Spec.Completions = 2
+		return o
+	}
+}
+
+func retried(s v1alpha1.Stage) { s.StageSpec().MaxRestarts = 3 }
 
 // outdated is a trained stage whose spec makes another run.
 func outdated(s v1alpha1.Stage) status.Observed {
