@@ -32,7 +32,7 @@ func (e *endedPods) note(stage types.NamespacedName, p *corev1.Pod) {
 	list = append(list, corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: p.Namespace, Name: p.Name, UID: p.UID, OwnerReferences: p.OwnerReferences,
-			CreationTimestamp: p.CreationTimestamp, DeletionTimestamp: p.DeletionTimestamp,
+			CreationTimestamp: p.CreationTimestamp, DeletionTimestamp: p.DeletionTimestamp, DeletionGracePeriodSeconds: p.DeletionGracePeriodSeconds,
 			Annotations: map[string]string{batchv1.JobCompletionIndexAnnotation: indexOf(p)},
 		},
 		Spec:   corev1.PodSpec{NodeName: p.Spec.NodeName},

@@ -206,6 +206,48 @@ func TestNodesSuspended(t *testing.T) {
 	}
 }
 
+// Kueue admits and preempts all pods at once; the Job of the next attempt begins suspended again.
+func TestNodesQueued(t *testing.T) {
+	ns := namespace(t)
+	s := nodes(ns, "queued")
+	s.Labels = map[string]string{desired.QueueLabel: "gpus"}
+	create(t, s)
+	suspend := func(name string, is bool) *batchv1.Job {
+		t.Helper()
+		j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
+		eventually(t, func() error {
+			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(j), j); err != nil {
+				return err
+			}
+			if j.Spec.Suspend == nil || *j.Spec.Suspend == is {
+				return fmt.Errorf("Job %s has suspend %v", name, j.Spec.Suspend)
+			}
+			j.Spec.Suspend = &is
+			return admin.Update(t.Context(), j)
+		})
+		return j
+	}
+	suspend("queued-sft-lookup", false)
+	first := suspend("queued-sft", false)
+	pods := startGang(t, s)
+	suspend("queued-sft", true)
+	saveAndEnd(t, pods[0])
+	saveAndEnd(t, pods[1])
+	becomes(t, s, v1alpha1.PhasePending, v1alpha1.ConditionReady, v1alpha1.ReasonQueued)
+	suspend("queued-sft", false)
+	pods = startGang(t, s)
+	end(t, pods[1], 137, "")
+	follow(t, pods[0], runconfig.ExitError, rankLost)
+	nextJob(t, s, first)
+	becomes(t, s, v1alpha1.PhasePending, v1alpha1.ConditionReady, v1alpha1.ReasonQueued)
+	suspend("queued-sft", false)
+	startGang(t, s)
+	got := becomes(t, s, v1alpha1.PhaseRunning, v1alpha1.ConditionReady, v1alpha1.ReasonTraining)
+	if got.Disruptions != 1 || got.Restarts != 1 || got.Attempts != 2 || len(got.History) != 3 || got.History[1].FailedPod != pods[1].Name {
+		t.Errorf("%d attempts, %d restarts, %d disruptions, history %+v", got.Attempts, got.Restarts, got.Disruptions, got.History)
+	}
+}
+
 // The spec may change between attempts: where the pods run, at once; what they train, never by itself.
 func TestNodesChangedMeanwhile(t *testing.T) {
 	ns := namespace(t)

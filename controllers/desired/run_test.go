@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
@@ -217,6 +218,30 @@ func TestPure(t *testing.T) {
 	for range 20 {
 		if !bytes.Equal(first, render()) {
 			t.Fatal("equal arguments gave other objects")
+		}
+	}
+}
+
+// A Job that follows another tells of it, and has what is left of the deadline.
+func TestFollow(t *testing.T) {
+	ar, err := txtar.ParseFile("testdata/sft-nodes.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for spent, want := range map[time.Duration]int64{0: 86400, time.Hour: 82800, 25 * time.Hour: 1} {
+		stage, _ := parse(t, ar, new([]v1alpha1.Input))
+		run, err := NewRun(stage, nil, nil, settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash := run.Job.Annotations[AnnotationRunHash]
+		job := run.Follow(Earlier{Started: at, FailedPod: "p", Spent: spent})
+		if got := *job.Spec.ActiveDeadlineSeconds; got != want {
+			t.Errorf("after %s the deadline is %d, want %d", spent, got, want)
+		}
+		if a := job.Annotations; a[AnnotationAfter] != "p" || a[AnnotationStarted] != "2026-01-02T03:04:05Z" || a[AnnotationRunHash] != hash || hash == "" {
+			t.Errorf("annotations %v", a)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package status
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
@@ -296,7 +298,19 @@ func consequence(pod *corev1.Pod) int {
 
 func compareEnds(a, b *corev1.Pod) int {
 	at, bt := endTime(a), endTime(b)
-	return cmp.Or(consequence(a)-consequence(b), at.Compare(bt.Time), index(a)-index(b), cmp.Compare(a.Name, b.Name))
+	return cmp.Or(consequence(a)-consequence(b), deleted(a).Compare(deleted(b)), at.Compare(bt.Time), index(a)-index(b), cmp.Compare(a.Name, b.Name))
+}
+
+// deleted is when a pod that was told to end was; long after all others, if none deleted it. One that was deleted has
+// all save and end, and the Job's controller deletes those that are slow.
+func deleted(pod *corev1.Pod) time.Time {
+	switch {
+	case consequence(pod) != toldToEnd:
+		return time.Time{}
+	case pod.DeletionTimestamp == nil:
+		return time.Unix(math.MaxInt32, 0)
+	}
+	return pod.DeletionTimestamp.Add(-time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, 0)) * time.Second)
 }
 
 // endTime is zero for a pod whose trainer's end is not known.

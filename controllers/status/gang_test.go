@@ -41,6 +41,11 @@ func lost(node int) string {
 func TestCause(t *testing.T) {
 	at := metav1.NewTime(t0)
 	deleted := func(p corev1.Pod) corev1.Pod { p.DeletionTimestamp = &at; return p }
+	later := func(p corev1.Pod) corev1.Pod {
+		p = deleted(p)
+		p.DeletionTimestamp = &metav1.Time{Time: t0.Add(3 * time.Second)}
+		return p
+	}
 	for name, c := range map[string]struct {
 		a, b                  corev1.Pod
 		pod, reason           string
@@ -54,6 +59,8 @@ func TestCause(t *testing.T) {
 		"drained":                  {deleted(gangPod(0, 1, ended(143, ""))), gangPod(1, 1, disrupted(143)), "p-1", "PreemptionByScheduler", 1, 0},
 		"drained, killed late":     {gangPod(0, 1, ended(1, lost(1))), gangPod(1, 90, disrupted(137)), "p-1", "PreemptionByScheduler", 1, 0},
 		"deleted by someone":       {deleted(gangPod(0, 9, ended(137, ""))), deleted(gangPod(1, 1, ended(143, ""))), "p-1", "Interrupted", 1, 0},
+		"deleted, all saved":       {gangPod(0, 1, ended(143, "")), deleted(gangPod(1, 1, ended(143, ""))), "p-1", "Interrupted", 1, 0},
+		"deleted, one is slow":     {later(gangPod(0, 1, ended(143, ""))), deleted(gangPod(1, 1, ended(143, ""))), "p-1", "Interrupted", 1, 0},
 		"a node that is not heard": {gangPod(0, 1, ended(1, strings.ReplaceAll(lost(7), "killed", "gone"))), gangPod(1, 2, ended(1, lost(7))), "p-0", "Lost", 1, 0},
 		"invalid, and killed":      {gangPod(0, 1, ended(137, "")), gangPod(1, 2, ended(2, `{"reason":"InvalidData","message":"m"}`)), "p-1", "InvalidData", 0, 0},
 	} {

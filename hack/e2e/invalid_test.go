@@ -32,7 +32,7 @@ func TestInvalid(t *testing.T) {
 		t.Fatal(err)
 	}
 	from := func(file string) func(*v1alpha1.SFTJob) {
-		return func(j *v1alpha1.SFTJob) { j.Spec.Data.Train[0].URI = v1alpha1.URI("pvc://lab/data/" + file) }
+		return func(j *v1alpha1.SFTJob) { j.Spec.Data.Train[0].URI = v1alpha1.DataURI("pvc://lab/data/" + file) }
 	}
 	wrong := "sha256:" + strings.Repeat("0", 64)
 	for _, c := range []struct {

@@ -93,6 +93,29 @@ func TestTwoNodes(t *testing.T) {
 	}
 }
 
+// TestTwoNodesMoved has one of two pods deleted, as a drained node would: both save and end, and go on from that very step.
+func TestTwoNodesMoved(t *testing.T) {
+	if !ownCluster {
+		t.Skip("two nodes are needed")
+	}
+	t.Parallel()
+	s := newSpace(t).workspace()
+	s.create(sftJob("moved", onTwoNodes, func(j *v1alpha1.SFTJob) {
+		j.Spec.Checkpoint = v1alpha1.Checkpoint{} // nothing but its end saves
+		j.Spec.MaxRestarts = 0
+	}))
+	pods, p := s.gang("moved", "", func(p runconfig.Progress) bool { return p.Step >= steps/5 })
+	if err := kube.Delete(ctx, &pods[1]); err != nil {
+		t.Fatal(err)
+	}
+	next, _ := s.gang("moved", pods[0].Labels[batchv1.ControllerUidLabel], func(p runconfig.Progress) bool { return p.ResumedFrom > 0 })
+	status := s.succeeds(v1alpha1.SFTJobKind, "moved")
+	s.resumed([]corev1.Pod{s.again(next[0])}, status, p.Step)
+	if status.Restarts != 0 || status.Disruptions != 1 || len(status.History) != 2 || status.History[0].FailedPod != pods[1].Name || *status.History[0].ExitCode != runconfig.ExitTerminated {
+		t.Errorf("%d restarts, %d disruptions, history %+v", status.Restarts, status.Disruptions, status.History)
+	}
+}
+
 // gang waits until both pods of a stage run, of another Job than the one with a uid, and have come as far as reached says.
 func (s *space) gang(stage, not string, reached func(runconfig.Progress) bool) (pods [2]corev1.Pod, p runconfig.Progress) {
 	s.Helper()
