@@ -133,7 +133,7 @@ func (c *component) replace() (func(string) string, error) {
 // place), and knows no limit of 30 marks on a character (UAX 15-D4, Stream-Safe Text).
 func normalForm(f norm.Form) func(string) string {
 	known := func(s string) string {
-		if f.IsNormalString(s) {
+		if f.QuickSpanString(s) == len(s) {
 			return s
 		}
 		if tooManyMarks(s) {
@@ -142,10 +142,7 @@ func normalForm(f norm.Form) func(string) string {
 		return f.String(s)
 	}
 	return func(s string) string {
-		if isASCII(s) {
-			return s
-		}
-		if strings.IndexFunc(s, isUnnormalized) < 0 {
+		if !hasUnnormalized(s) {
 			return known(s)
 		}
 		var b strings.Builder
@@ -169,13 +166,13 @@ func normalForm(f norm.Form) func(string) string {
 
 func isUnnormalized(r rune) bool { return r >= firstUnnormalized && unicode.Is(unnormalized, r) }
 
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
+func hasUnnormalized(s string) bool {
+	for _, r := range s {
+		if r >= firstUnnormalized && unicode.Is(unnormalized, r) {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // tooManyMarks says that norm might break a run of marks: none decomposes into more than three.
