@@ -119,6 +119,8 @@ const (
 	TerminationPath = "/dev/termination-log"
 	// Port is what Placement.Address names in a pod.
 	Port = 8080
+	// CachePath is where a pod's Placement.Cache is.
+	CachePath = "/mnt/cache"
 	// MountRoot is the folder below which claims are mounted, one folder a claim.
 	MountRoot = "/mnt/claims"
 )

@@ -14,15 +14,16 @@ type Decimal string
 // +kubebuilder:validation:MaxLength=71
 type Digest string
 
-// URI is a file or folder in a PersistentVolumeClaim of the resource's namespace: pvc://claim/path.
-// +kubebuilder:validation:Pattern=`^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._=+@,-]+)+$`
+// URI is a file or folder in a PersistentVolumeClaim of the resource's namespace, pvc://claim/path; of an object store, s3://, gs:// or
+// azblob://bucket/path; or of a hub's repository, hf://org/name@revision/path or hf://datasets/org/name@revision/path.
+// +kubebuilder:validation:Pattern=`^(((pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?|(s3|gs|azblob)://[a-z0-9]([-a-z0-9._]*[a-z0-9])?)(/[A-Za-z0-9._=+@,-]+)+)|(hf://(datasets/)?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9._%-]+)?(/[A-Za-z0-9._=+@,-]+)*))$`
 // +kubebuilder:validation:MaxLength=1024
 // +kubebuilder:validation:XValidation:rule="!self.matches('/[.][.]?(/|$)')",message="has a . or .. in its path"
 type URI string
 
-// DataURI is a file or folder in a PersistentVolumeClaim of the resource's namespace, pvc://claim/path, or a pattern
-// of files: * in its last part stands for any characters.
-// +kubebuilder:validation:Pattern=`^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._=+@,*-]+)+$`
+// DataURI is a file or folder, as a URI is: pvc://claim/path, s3://, gs:// or azblob://bucket/path, or
+// hf://datasets/org/name@revision/path; or a pattern of files: * in its last part stands for any characters.
+// +kubebuilder:validation:Pattern=`^(((pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?|(s3|gs|azblob)://[a-z0-9]([-a-z0-9._]*[a-z0-9])?)(/[A-Za-z0-9._=+@,*-]+)+)|(hf://(datasets/)?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9._%-]+)?(/[A-Za-z0-9._=+@,*-]+)*))$`
 // +kubebuilder:validation:MaxLength=1024
 // +kubebuilder:validation:XValidation:rule="!self.matches('/[.][.]?(/|$)')",message="has a . or .. in its path"
 // +kubebuilder:validation:XValidation:rule="!self.matches('[*].*/')",message="may have * in its last part only"
@@ -90,6 +91,9 @@ type StageSpec struct {
 	Seed int64 `json:"seed"`
 	// Output is where the checkpoint is published.
 	Output Output `json:"output"`
+	// Storage is how files outside of claims are reached. Nothing in it changes the result.
+	// +optional
+	Storage Storage `json:"storage,omitzero"`
 	// Suspend ends the run's pod, which saves its state; false lets it go on from there.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
@@ -131,6 +135,28 @@ type StageSpec struct {
 	// PodTemplate is merged over the trainer's pod, as by a strategic merge patch.
 	// +optional
 	PodTemplate PodTemplate `json:"podTemplate,omitzero"`
+}
+
+// Storage is how files of object stores and hubs are reached, and where they are kept.
+type Storage struct {
+	// SecretName is a Secret of this namespace whose keys become the trainer's environment variables: HF_TOKEN,
+	// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, GOOGLE_CREDENTIALS_JSON, AZURE_STORAGE_ACCOUNT and so on.
+	// The operator never reads it.
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	SecretName string `json:"secretName,omitempty"`
+	// CacheClaim is a PersistentVolumeClaim of this namespace that keeps what was fetched; runs may share it. Default: a
+	// volume of the pod's own, which goes with it.
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	CacheClaim string `json:"cacheClaim,omitempty"`
+	// CacheGiB bounds what is kept; what was not used for the longest time goes first. Default: what the volume holds.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1048576
+	// +optional
+	CacheGiB int32 `json:"cacheGiB,omitempty"`
 }
 
 // RetrainPolicy is Never or OnChange.
@@ -395,9 +421,9 @@ type Checkpoint struct {
 
 // Output is where a stage publishes.
 type Output struct {
-	// URI is a folder of a claim: pvc://claim or pvc://claim/folder. The run's own folder below it is
+	// URI is a folder of a claim or an object store: pvc://claim or pvc://claim/folder, s3://, gs:// or azblob://bucket/folder. The run's own folder below it is
 	// <namespace>/<name>-<the kind's short name>/<the first 12 digits of the run's hash>.
-	// +kubebuilder:validation:Pattern=`^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._=+@,-]+)*$`
+	// +kubebuilder:validation:Pattern=`^(pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?|(s3|gs|azblob)://[a-z0-9]([-a-z0-9._]*[a-z0-9])?)(/[A-Za-z0-9._=+@,-]+)*$`
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="!self.matches('/[.][.]?(/|$)')",message="has a . or .. in its path"
 	URI string `json:"uri"`

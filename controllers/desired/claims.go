@@ -16,15 +16,34 @@ type claim struct {
 	readOnly bool
 }
 
+// files are what a run reads and writes.
+type files struct {
+	claims []claim
+	// remote says that some are in object stores or hubs.
+	remote bool
+}
+
+// filesOf are the distinct claims of a RunConfig's URIs, sorted by name, and whether there are other places. Only the output's is
+// written to.
+func filesOf(c *runconfig.RunConfig) (files, error) {
+	remote := false
+	claims, err := claimsOf(c, func() { remote = true })
+	return files{claims, remote}, err
+}
+
 // claimsOf are the distinct claims of a RunConfig's URIs, sorted by name. Only the output's is
 // written to.
-func claimsOf(c *runconfig.RunConfig) ([]claim, error) {
+func claimsOf(c *runconfig.RunConfig, remote func()) ([]claim, error) {
 	readOnly := map[string]bool{}
 	add := func(uri string, ro bool) error {
 		if uri == "" {
 			return nil
 		}
 		u, err := url.Parse(uri)
+		if err == nil && u.Host != "" && slices.Contains(remoteSchemes, u.Scheme) {
+			remote()
+			return nil
+		}
 		if err != nil || u.Scheme != "pvc" || u.Host == "" {
 			return fmt.Errorf("%w: %q: want pvc://claim/path", runconfig.ErrInvalid, uri)
 		}
@@ -71,3 +90,6 @@ func mountPaths(claims []claim) map[string]string {
 	}
 	return m
 }
+
+// remoteSchemes are those of URIs that need no claim.
+var remoteSchemes = []string{"hf", "s3", "gs", "azblob"}

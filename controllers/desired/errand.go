@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -28,8 +30,8 @@ func RemovalName(stage v1alpha1.Stage) string { return Name(stage) + "-remove" }
 // errandTTL keeps a finished errand, and its log, for a while.
 const errandTTL = 600
 
-func errand(stage v1alpha1.Stage, name string, claims []claim, settings Settings, args ...string) (*batchac.JobApplyConfiguration, error) {
-	template, err := podTemplate(stage, claims, settings)
+func errand(stage v1alpha1.Stage, name string, files files, settings Settings, args ...string) (*batchac.JobApplyConfiguration, error) {
+	template, err := podTemplate(stage, files, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -52,10 +54,11 @@ func errand(stage v1alpha1.Stage, name string, claims []claim, settings Settings
 
 // lookup is the errand before a run: a checkpoint of the same run hash, published by a stage that was
 // deleted or on another cluster, makes the run unnecessary, and a wait for its devices too.
-func lookup(stage v1alpha1.Stage, run *Run, claims []claim, settings Settings) (*batchac.JobApplyConfiguration, error) {
-	readOnly := make([]claim, len(claims))
-	for i, c := range claims {
-		readOnly[i] = claim{name: c.name, readOnly: true}
+func lookup(stage v1alpha1.Stage, run *Run, files files, settings Settings) (*batchac.JobApplyConfiguration, error) {
+	readOnly := files
+	readOnly.claims = slices.Clone(files.claims)
+	for i := range readOnly.claims {
+		readOnly.claims[i].readOnly = true
 	}
 	job, err := errand(stage, LookupName(stage), readOnly, settings, "lookup", "--config", runconfig.ConfigPath)
 	if err != nil {
@@ -70,11 +73,17 @@ func lookup(stage v1alpha1.Stage, run *Run, claims []claim, settings Settings) (
 // NewRemoval is the errand after a stage's deletion: everything that its runs have written goes.
 func NewRemoval(stage v1alpha1.Stage, settings Settings) (*batchac.JobApplyConfiguration, error) {
 	u, err := url.Parse(stage.StageSpec().Output.URI)
-	if err != nil || u.Scheme != "pvc" || u.Host == "" || stage.GetNamespace() == "" || stage.GetName() == "" {
+	remote := err == nil && slices.Contains(remoteSchemes, u.Scheme)
+	if err != nil || u.Scheme != "pvc" && !remote || u.Host == "" || stage.GetNamespace() == "" || stage.GetName() == "" {
 		return nil, fmt.Errorf("%w: spec.output.uri: %q: want pvc://claim/path", runconfig.ErrInvalid, stage.StageSpec().Output.URI)
 	}
 	folder := path.Join(runconfig.MountRoot, u.Host, u.Path, stage.GetNamespace(), Name(stage))
-	job, err := errand(stage, RemovalName(stage), []claim{{name: u.Host}}, settings, "remove", "--folder", folder)
+	on := files{claims: []claim{{name: u.Host}}}
+	if remote {
+		folder = strings.Join([]string{stage.StageSpec().Output.URI, stage.GetNamespace(), Name(stage)}, "/")
+		on = files{remote: true}
+	}
+	job, err := errand(stage, RemovalName(stage), on, settings, "remove", "--folder", folder)
 	if err != nil {
 		return nil, err
 	}

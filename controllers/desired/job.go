@@ -37,7 +37,7 @@ var queueLabels = []string{QueueLabel, "kueue.x-k8s.io/priority-class"}
 
 // job is the Indexed Job of a run. It is created once; after that only its suspension changes. It
 // keeps, as annotations, what the run was started with.
-func job(stage v1alpha1.Stage, run *Run, claims []claim, settings Settings) (*batchac.JobApplyConfiguration, error) {
+func job(stage v1alpha1.Stage, run *Run, files files, settings Settings) (*batchac.JobApplyConfiguration, error) {
 	inputs, err := json.Marshal(run.Inputs)
 	if err != nil {
 		return nil, fmt.Errorf("write inputs: %w", err)
@@ -47,7 +47,7 @@ func job(stage v1alpha1.Stage, run *Run, claims []claim, settings Settings) (*ba
 		return nil, fmt.Errorf("write lineage: %w", err)
 	}
 	common := stage.StageSpec()
-	template, err := podTemplate(stage, claims, settings)
+	template, err := podTemplate(stage, files, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -138,11 +138,11 @@ func gangFailurePolicy() *batchac.PodFailurePolicyApplyConfiguration {
 }
 
 // podTemplate is the trainer's pod with the stage's podTemplate merged over it.
-func podTemplate(stage v1alpha1.Stage, claims []claim, settings Settings) (*coreac.PodTemplateSpecApplyConfiguration, error) {
+func podTemplate(stage v1alpha1.Stage, files files, settings Settings) (*coreac.PodTemplateSpecApplyConfiguration, error) {
 	if err := checkPodTemplate(stage.StageSpec().PodTemplate); err != nil {
 		return nil, fmt.Errorf("%w: %w", runconfig.ErrInvalid, err)
 	}
-	base := coreac.PodTemplateSpec().WithLabels(Labels(stage)).WithSpec(podSpec(stage, claims, settings))
+	base := coreac.PodTemplateSpec().WithLabels(Labels(stage)).WithSpec(podSpec(stage, files, settings))
 	merged, err := merge(base, stage.StageSpec().PodTemplate)
 	if err != nil {
 		return nil, fmt.Errorf("%w: spec.podTemplate: %w", runconfig.ErrInvalid, err)
@@ -171,7 +171,7 @@ func merge(base *coreac.PodTemplateSpecApplyConfiguration, over v1alpha1.PodTemp
 }
 
 // podSpec meets the restricted Pod Security Standard.
-func podSpec(stage v1alpha1.Stage, claims []claim, settings Settings) *coreac.PodSpecApplyConfiguration {
+func podSpec(stage v1alpha1.Stage, files files, settings Settings) *coreac.PodSpecApplyConfiguration {
 	pod := stage.StageSpec().Pod
 	container := trainer(pod, settings)
 	spec := coreac.PodSpec().
@@ -191,12 +191,15 @@ func podSpec(stage v1alpha1.Stage, claims []claim, settings Settings) *coreac.Po
 		coreac.VolumeMount().WithName("config").WithMountPath(path.Dir(runconfig.ConfigPath)).WithReadOnly(true),
 		coreac.VolumeMount().WithName("tmp").WithMountPath("/tmp"),
 	)
-	for i, c := range claims {
+	for i, c := range files.claims {
 		volume := fmt.Sprintf("claim-%d", i) // a claim's own name may be too long for a volume's
 		spec.WithVolumes(coreac.Volume().WithName(volume).
 			WithPersistentVolumeClaim(coreac.PersistentVolumeClaimVolumeSource().WithClaimName(c.name)))
 		container.WithVolumeMounts(coreac.VolumeMount().WithName(volume).
 			WithMountPath(path.Join(runconfig.MountRoot, c.name)).WithReadOnly(c.readOnly))
+	}
+	if files.remote {
+		access(stage.StageSpec().Storage, spec, container)
 	}
 	if ProcessesPerNode(pod) > 1 { // NCCL passes data between them there; a container's own 64 MiB are too few
 		spec.WithVolumes(coreac.Volume().WithName("trainer-shm").
@@ -210,6 +213,21 @@ func podSpec(stage v1alpha1.Stage, claims []claim, settings Settings) *coreac.Po
 		spec.WithTolerations(toleration(t))
 	}
 	return spec.WithContainers(container)
+}
+
+// access gives a pod the credentials of stores and hubs, and a place for what it fetches. The kubelet reads the Secret; the operator may not.
+func access(storage v1alpha1.Storage, spec *coreac.PodSpecApplyConfiguration, container *coreac.ContainerApplyConfiguration) {
+	if storage.SecretName != "" {
+		container.WithEnvFrom(coreac.EnvFromSource().WithSecretRef(coreac.SecretEnvSource().WithName(storage.SecretName)))
+	}
+	volume := coreac.Volume().WithName("cache")
+	if storage.CacheClaim != "" {
+		volume.WithPersistentVolumeClaim(coreac.PersistentVolumeClaimVolumeSource().WithClaimName(storage.CacheClaim))
+	} else {
+		volume.WithEmptyDir(coreac.EmptyDirVolumeSource())
+	}
+	spec.WithVolumes(volume)
+	container.WithVolumeMounts(coreac.VolumeMount().WithName("cache").WithMountPath(runconfig.CachePath))
 }
 
 func trainer(pod v1alpha1.Pod, settings Settings) *coreac.ContainerApplyConfiguration {

@@ -60,7 +60,7 @@ func directives(field string, tree any) error {
 // free says whether something may lie at a path in the trainer's container.
 func free(field, file string) error {
 	file = path.Clean("/" + file)
-	for _, own := range []string{path.Dir(runconfig.ConfigPath), runconfig.MountRoot, runconfig.TerminationPath, "/tmp"} {
+	for _, own := range []string{path.Dir(runconfig.ConfigPath), runconfig.MountRoot, runconfig.CachePath, runconfig.TerminationPath, "/tmp"} {
 		over := file == own || strings.HasPrefix(own, strings.TrimSuffix(file, "/")+"/")
 		within := own != "/tmp" && strings.HasPrefix(file, own+"/")
 		if over || within {

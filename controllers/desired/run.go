@@ -50,11 +50,15 @@ func NewRun(stage v1alpha1.Stage, resolved []v1alpha1.Input, lineage []v1alpha1.
 		return nil, err
 	}
 	c.Output = runconfig.Output{URI: outputURI(stage, hash), RunHash: hash}
-	claims, err := claimsOf(c)
+	files, err := filesOf(c)
 	if err != nil {
 		return nil, err
 	}
-	c.Placement.Mounts = mountPaths(claims)
+	c.Placement.Mounts = mountPaths(files.claims)
+	if files.remote {
+		c.Placement.Cache = runconfig.CachePath
+		c.Placement.CacheLimit = int64(stage.StageSpec().Storage.CacheGiB) << 30
+	}
 	c.Placement.Address = fmt.Sprintf(":%d", runconfig.Port)
 	text, err := runconfig.Marshal(c)
 	if err != nil {
@@ -71,10 +75,10 @@ func NewRun(stage v1alpha1.Stage, resolved []v1alpha1.Input, lineage []v1alpha1.
 	run.ConfigMap = configMap(stage, text)
 	run.NetworkPolicy = networkPolicy(stage, settings)
 	run.Service = service(stage)
-	if run.Lookup, err = lookup(stage, run, claims, settings); err != nil {
+	if run.Lookup, err = lookup(stage, run, files, settings); err != nil {
 		return nil, err
 	}
-	run.Job, err = job(stage, run, claims, settings)
+	run.Job, err = job(stage, run, files, settings)
 	return run, err
 }
 

@@ -62,7 +62,7 @@ func Gather(ctx context.Context, r client.Reader, stage v1alpha1.Stage) (Inputs,
 		}
 		status := up.StageStatus()
 		output := *status.Output
-		if u.Ref.Claim != "" {
+		if u.Ref.Claim != "" && strings.HasPrefix(output.URI, "pvc://") {
 			_, path, _ := strings.Cut(strings.TrimPrefix(output.URI, "pvc://"), "/")
 			output.URI = "pvc://" + u.Ref.Claim + "/" + path
 		}
