@@ -127,13 +127,15 @@ func TestLeaks(t *testing.T) {
 	}
 	e := data.Encoder{Tokenizer: byteTokenizer(t)}
 	train := []string{line("a", "1"), line("b", "1"), line("c", "1"), line("", "1")}
-	r := inspect(t, Options{}, source(t, "train", Sequences, e, train...),
+	r := inspect(t, Options{}, source(t, "train", Sequences, e, append(train, train[0])...),
 		source(t, "eval", Sequences, e, line("a", "1"), line("b", "2"), line("d", "1"), line("", "2")))
-	if got, want := found(r), []string{"trainedOn eval:1", "promptTrainedOn eval:2"}; !slices.Equal(got, want) {
+	if got, want := found(r), []string{"duplicate train:5", "trainedOn eval:1", "promptTrainedOn eval:2"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := r.Problems[0].At[0].Message; got != "as train:1" {
-		t.Errorf("got %q, want the line that is the same", got)
+	for _, p := range r.Problems[:2] {
+		if got := p.At[0].Message; got != "as train:1" {
+			t.Errorf("%s: got %q, want the first line that is the same", p.Kind, got)
+		}
 	}
 
 	// A part that is held out: each record is there twice, so a held-out one is trained on unless both are held out.
@@ -232,6 +234,10 @@ func TestMasks(t *testing.T) {
 						if counts {
 							count++
 						}
+					}
+					_, bos := tok.BOS()
+					if noPrompt := line == lines[0] || line == lines[2]; !bos && noPrompt != (r.Lists[0].lengths("prompt").Max == 0) {
+						t.Errorf("%s: got %+v of the prompt", line, *r.Lists[0].lengths("prompt"))
 					}
 					if text.String() != tok.Decode(want.Tokens, false) || trained != count || r.Lists[0].Trained != count || r.Lists[0].Tokens != len(want.Tokens) {
 						t.Errorf("%s, loss on %s, at most %d tokens: got %q with %d and %d of %d trained, want %q with %d of %d", line, lossOn, maxLength,
