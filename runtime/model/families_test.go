@@ -215,6 +215,50 @@ func TestFamiliesGenerateAsTransformers(t *testing.T) {
 	})
 }
 
+func TestFamiliesAdapters(t *testing.T) {
+	eachSaved(t, language, func(t *testing.T, s saved) {
+		for _, targets := range [][]string{nil, {model.AllLinear}} {
+			m := adapted(t, s.model(t, tensor.Float64), model.LoRA{Rank: 2, Alpha: 4, TargetModules: targets})
+			modules, err := m.Config().LoRAModules(targets)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, real := s.batch(t)
+			with, merged := m.Logits(m.Hidden(in), real), m.Merged()
+			near(t, "merged", merged.Logits(merged.Hidden(in), real).Float64s(), with.Float64s(), 1e-11)
+			m.CheckpointActivations(true)
+			m.Hidden(in).Sum().Backward()
+			m.FinishBackward()
+			n := 0
+			for _, p := range m.AdapterParameters() {
+				if p.Tensor.Grad() != nil {
+					n++
+				}
+			}
+			if n != 2*len(modules) || n == 0 {
+				t.Errorf("%d of %d matrices of adapters have a gradient", n, 2*len(modules))
+			}
+		}
+	})
+}
+
+func TestFreezeLayersOfFamilies(t *testing.T) {
+	eachSaved(t, language, func(t *testing.T, s saved) {
+		m := s.model(t, tensor.Float32)
+		m.FreezeLayers(1)
+		for _, p := range m.Parameters() {
+			frozen := strings.Contains(p.Name, "embed_") && !strings.Contains(p.Name, "embed_out") || strings.Contains(p.Name, ".wte.") ||
+				strings.Contains(p.Name, ".wpe.") || strings.Contains(p.Name, ".layers.0.") || strings.Contains(p.Name, ".h.0.")
+			if p.Tensor.NeedsGrad() == frozen {
+				t.Errorf("%s is trained: %t", p.Name, !frozen)
+			}
+		}
+		clone := m.Clone()
+		in, real := s.batch(t)
+		near(t, "the clone's logits", clone.Logits(clone.Hidden(in), real).Float64s(), m.Logits(m.Hidden(in), real).Float64s(), 0)
+	})
+}
+
 func TestBaseModelCheckpointLoads(t *testing.T) {
 	eachSaved(t, func(name string) bool { return name == "gpt2" }, func(t *testing.T, s saved) {
 		base, err := os.ReadFile("testdata/families/gpt2-base/config.json")

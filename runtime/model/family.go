@@ -63,6 +63,14 @@ func (c *Config) window(layer int) int {
 	return 0
 }
 
+// LearnedPositions is how many tokens a row may have where positions are learned, as GPT-2's; 0 where nothing limits it.
+func (c Config) LearnedPositions() int {
+	if c.family().positions == "" {
+		return 0
+	}
+	return c.MaxPositionEmbeddings
+}
+
 // rotaryDims is how many of a head's dimensions turn with the position.
 func (c *Config) rotaryDims() int {
 	switch {

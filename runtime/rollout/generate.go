@@ -29,7 +29,7 @@ type Options struct {
 
 // Response is a sampled continuation.
 type Response struct {
-	// Tokens end with an EOS token unless MaxNewTokens came first.
+	// Tokens end with an EOS token unless MaxNewTokens, or the end of the model's learned positions, came first.
 	Tokens []int32
 	// TokenLogps are the log-probabilities of Tokens under the model, at temperature 1 and over the
 	// whole vocabulary, as training computes them.
@@ -49,7 +49,7 @@ func Generate(m *model.Model, prompts [][]int32, o Options) [][]int32 {
 // Sample is Generate with log-probabilities.
 func Sample(m *model.Model, prompts [][]int32, o Options) []Response {
 	out := make([]Response, len(prompts))
-	b := batch{options: o, vocab: m.Config().VocabSize}
+	b := batch{options: o, vocab: m.Config().VocabSize, positions: m.Config().LearnedPositions()}
 	seen := map[uint64]uint64{}
 	for i, p := range prompts {
 		if len(p) == 0 {
@@ -76,10 +76,11 @@ func Sample(m *model.Model, prompts [][]int32, o Options) []Response {
 // batch is the rows still growing. The prompts stand left-aligned in the first width slots of the
 // cache; new tokens share the slots behind, whatever their row's length.
 type batch struct {
-	options Options
-	vocab   int
-	width   int
-	rows    []row
+	options   Options
+	vocab     int
+	positions int // that there are; 0 for no limit
+	width     int
+	rows      []row
 }
 
 type row struct {
@@ -136,6 +137,9 @@ func (b *batch) step(cache *model.Cache, n int, tokens []int64) *tensor.Tensor {
 	positions, attends := make([]int64, len(b.rows)), make([]bool, len(b.rows)*slots)
 	for i, r := range b.rows {
 		positions[i] = int64(len(r.prompt) + n - 1)
+		if r.done { // computed beside the others, and looked at by nobody
+			positions[i] = 0
+		}
 		for k := range slots {
 			attends[i*slots+k] = k < len(r.prompt) || k >= b.width
 		}
@@ -157,7 +161,8 @@ func (b *batch) choose(logits *tensor.Tensor) []int64 {
 		}
 		r.out.Tokens = append(r.out.Tokens, int32(token))
 		r.out.TokenLogps = append(r.out.TokenLogps, float64(of[token]))
-		r.done = slices.Contains(b.options.EOS, int32(token))
+		full := b.positions > 0 && len(r.prompt)+len(r.out.Tokens) >= b.positions
+		r.done = full || slices.Contains(b.options.EOS, int32(token))
 	}
 	return next
 }

@@ -2,7 +2,10 @@ package rollout_test
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/alignment-dev/alignment-operator/runtime/model"
@@ -69,6 +72,76 @@ func TestLogpsAreThoseOfTheForward(t *testing.T) {
 			t.Errorf("lengths %v: too alike to test a shrinking batch", lengths)
 		}
 	})
+}
+
+// Every family's cache computes what its forward does: windows, learned and scaled positions, fused projections.
+func TestFamiliesLogpsAreThoseOfTheForward(t *testing.T) {
+	paths, err := filepath.Glob("../model/testdata/families/*/config.json")
+	if err != nil || len(paths) < 20 {
+		t.Fatal(paths, err)
+	}
+	for _, path := range paths {
+		name := filepath.Base(filepath.Dir(path))
+		if strings.HasSuffix(name, "-score") || name == "llama-dynamic" || name == "llama-longrope" {
+			continue // no language model; frequencies that change with the length
+		}
+		t.Run(name, func(t *testing.T) {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := model.ParseConfig(path, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.InitializerRange = 0.3
+			err = tensor.Run(func() error {
+				m, err := model.New(c, tensor.Float64, tensor.CPU, 3)
+				if err != nil {
+					return err
+				}
+				n := 0
+				for i, r := range rollout.Sample(m, prompts, rollout.Options{MaxNewTokens: 12, Temperature: 1.3, Seed: 5, EOS: []int32{7}}) {
+					for j, token := range r.Tokens {
+						want := logProbs(m, slices.Concat(prompts[i], r.Tokens[:j]))[token]
+						if d := math.Abs(r.TokenLogps[j] - want); d > 1e-6 { // a sampler's are float32
+							t.Errorf("prompt %d, token %d: got logp %g, the forward says %g", i, j, r.TokenLogps[j], want)
+						}
+						n++
+					}
+				}
+				if n < 20 {
+					t.Errorf("%d tokens sampled", n)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestResponsesEndWithLearnedPositions(t *testing.T) {
+	c := model.Config{
+		ModelType: "gpt2", VocabSize: 19, HiddenSize: 16, IntermediateSize: 24, NumHiddenLayers: 1, NumAttentionHeads: 2, NumKeyValueHeads: 2,
+		HeadDim: 8, RMSNormEps: 1e-5, MaxPositionEmbeddings: 9, TieWordEmbeddings: true, InitializerRange: 0.3,
+	}
+	err := tensor.Run(func() error {
+		m, err := model.New(c, tensor.Float32, tensor.CPU, 3)
+		if err != nil {
+			return err
+		}
+		for i, r := range rollout.Generate(m, prompts, rollout.Options{MaxNewTokens: 30, Temperature: 1}) {
+			if len(prompts[i]) > 0 && len(prompts[i])+len(r) != 9 {
+				t.Errorf("prompt %d of %d tokens: got %d more, want 9 together", i, len(prompts[i]), len(r))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestGreedyTakesTheMostLikely(t *testing.T) {

@@ -340,6 +340,9 @@ func (r *run) loadModel(t *tokenizer.Tokenizer, dtype tensor.DType, device tenso
 	if c.VocabSize < t.VocabSize() {
 		return nil, invalidField("model.init.vocab_size", fmt.Errorf("got %d, the tokenizer has %d tokens", c.VocabSize, t.VocabSize()))
 	}
+	if err := r.fits(c); err != nil {
+		return nil, err
+	}
 	return model.New(c, dtype, device, r.config.Seed, r.sharding())
 }
 
@@ -347,6 +350,14 @@ func (r *run) loadModel(t *tokenizer.Tokenizer, dtype tensor.DType, device tenso
 func (r *run) sharding() *distributed.Group {
 	if r.config.Placement.Sharding == runconfig.ShardingFull {
 		return r.group
+	}
+	return nil
+}
+
+// fits refuses examples that are longer than a model's learned positions.
+func (r *run) fits(c model.Config) error {
+	if n := c.LearnedPositions(); n > 0 && r.config.Data.MaxLength > n {
+		return invalidField("data.maxLength", fmt.Errorf("got %d, the model has %d positions", r.config.Data.MaxLength, n))
 	}
 	return nil
 }
@@ -380,7 +391,7 @@ func (r *run) openAny(field string, s runconfig.Source, t *tokenizer.Tokenizer, 
 	if n := m.Config().VocabSize; n < t.VocabSize() {
 		return nil, invalidData(field, fmt.Errorf("vocab_size is %d, the tokenizer has %d tokens", n, t.VocabSize()))
 	}
-	return m, nil
+	return m, r.fits(m.Config())
 }
 
 func (r *run) loadFolder(field, dir string, s runconfig.Source, dtype tensor.DType, device tensor.Device) (*model.Model, error) {

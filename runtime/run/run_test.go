@@ -350,7 +350,11 @@ func TestBadInput(t *testing.T) {
 		"not a preference": {func(c *runconfig.RunConfig) {
 			*c = *dpoConfig(filepath.Join(dir, "base"), f.sft, filepath.Join(dir, "out"))
 		}, runconfig.ReasonInvalidData, "sft.jsonl:1"},
-		"architecture":  {func(c *runconfig.RunConfig) { c.Model.Init["num_key_value_heads"] = 3 }, runconfig.ReasonInvalidConfig, "num_key_value_heads"},
+		"architecture": {func(c *runconfig.RunConfig) { c.Model.Init["num_key_value_heads"] = 3 }, runconfig.ReasonInvalidConfig, "num_key_value_heads"},
+		"family":       {func(c *runconfig.RunConfig) { c.Model.Init["model_type"] = "mamba" }, runconfig.ReasonInvalidConfig, "model.init: model_type"},
+		"learned positions": {func(c *runconfig.RunConfig) {
+			c.Model.Init = map[string]any{"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 63}
+		}, runconfig.ReasonInvalidConfig, "data.maxLength: got 64"},
 		"several ranks": {func(c *runconfig.RunConfig) { c.Placement.ProcessesPerNode = 2 }, runconfig.ReasonInvalidConfig, "placement: 2 ranks"},
 		"another run's folder": {func(c *runconfig.RunConfig) { c.Output.URI, c.Seed = "file://"+filepath.Join(dir, "base"), 2 },
 			runconfig.ReasonInvalidConfig, "output.uri"},
