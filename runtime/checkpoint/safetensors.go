@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"syscall"
 
 	"github.com/alignment-dev/alignment-operator/runtime/storage"
 )
@@ -25,14 +26,15 @@ type tensorInfo struct {
 	Offsets []int64 `json:"data_offsets"` // begin and end, counted from the header's end
 }
 
-// Safetensors is an open safetensors file. Its methods may be called concurrently.
+// Safetensors is an open safetensors file, mapped into memory: what is not read takes none, and what is read is the page
+// cache's. A file that is cut short while it is open ends the process. Its methods may be called concurrently.
 type Safetensors struct {
 	// Metadata is the header's __metadata__.
 	Metadata map[string]string
 
 	path    string
-	file    *os.File
-	base    int64 // where the tensors' bytes begin
+	mapped  []byte // the file
+	base    int64  // where the tensors' bytes begin
 	tensors map[string]tensorInfo
 }
 
@@ -47,16 +49,26 @@ func OpenSafetensors(path string) (*Safetensors, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open safetensors: %w", err)
 	}
-	st, err := f.Stat()
-	if err == nil {
-		var s *Safetensors
-		if s, err = parseSafetensors(f, st.Size()); err == nil {
-			s.path, s.file = path, f
-			return s, nil
-		}
+	defer f.Close() // the mapping stays
+	s, err := mapSafetensors(f)
+	if err != nil {
+		return nil, fmt.Errorf("open safetensors %s: %w", path, err)
 	}
-	f.Close()
-	return nil, fmt.Errorf("open safetensors %s: %w", path, err)
+	s.path = path
+	return s, nil
+}
+
+func mapSafetensors(f *os.File) (*Safetensors, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	s, err := parseSafetensors(f, st.Size())
+	if err != nil {
+		return nil, err
+	}
+	s.mapped, err = syscall.Mmap(int(f.Fd()), 0, int(st.Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
+	return s, err
 }
 
 // parseSafetensors reads and checks the header of a file of size bytes.
@@ -131,21 +143,26 @@ func (s *Safetensors) Names() []string { return slices.Sorted(maps.Keys(s.tensor
 // Has says whether there is a tensor of the name.
 func (s *Safetensors) Has(name string) bool { _, ok := s.tensors[name]; return ok }
 
-// Read reads one tensor into memory of its own. A missing one is a MissingError.
+// Read finds one tensor. Its bytes are those of the mapped file: they end with Close and must not be written to. A
+// missing one is a MissingError.
 func (s *Safetensors) Read(name string) (Tensor, error) {
 	t, ok := s.tensors[name]
 	if !ok {
 		return Tensor{}, &MissingError{Path: s.path, Name: name, Nearest: nearest(name, s.Names())}
 	}
-	data := make([]byte, t.Offsets[1]-t.Offsets[0])
-	if n, err := s.file.ReadAt(data, s.base+t.Offsets[0]); n < len(data) {
-		return Tensor{}, fmt.Errorf("read tensor %q of %s: %w", name, s.path, err)
-	}
+	data := s.mapped[s.base+t.Offsets[0] : s.base+t.Offsets[1] : s.base+t.Offsets[1]]
 	return Tensor{Name: name, DType: t.DType, Shape: slices.Clone(t.Shape), Data: data}, nil
 }
 
-// Close closes the file.
-func (s *Safetensors) Close() error { return s.file.Close() }
+// Close ends the mapping.
+func (s *Safetensors) Close() error {
+	if s.mapped == nil {
+		return nil
+	}
+	mapped := s.mapped
+	s.mapped = nil
+	return syscall.Munmap(mapped)
+}
 
 // decodeStrict is json.Unmarshal that refuses fields that v lacks and what follows the value.
 func decodeStrict(b []byte, v any) error {

@@ -76,7 +76,7 @@ func TestWriteWhatTheLibraryWrites(t *testing.T) {
 	slices.Reverse(reversed)
 	for _, tensors := range [][]Tensor{reference, reversed} {
 		path := filepath.Join(t.TempDir(), "x.safetensors")
-		if err := WriteSafetensors(path, tensors, map[string]string{"format": "pt"}); err != nil {
+		if err := WriteSafetensors(path, lazily(tensors), map[string]string{"format": "pt"}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(path)
@@ -96,7 +96,7 @@ func TestWriteSafetensorsRefuses(t *testing.T) {
 		"overflowing shape": {{"a", "U8", []int64{math.MaxInt64, 2}, nil}},
 	} {
 		path := filepath.Join(t.TempDir(), "x")
-		if err := WriteSafetensors(path, tensors, nil); err == nil {
+		if err := WriteSafetensors(path, lazily(tensors), nil); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -206,7 +206,7 @@ func FuzzSafetensors(f *testing.F) {
 			t.Fatalf("%d bytes of tensors in a file of %d", total, len(b))
 		}
 		copied := filepath.Join(dir, "y")
-		if err := WriteSafetensors(copied, tensors, s.Metadata); err != nil {
+		if err := WriteSafetensors(copied, lazily(tensors), s.Metadata); err != nil {
 			t.Fatal(err)
 		}
 		again, err := OpenSafetensors(copied)
@@ -231,7 +231,7 @@ func TestOpenWeights(t *testing.T) {
 	}
 	shard := func(dir, name string, tensors ...Tensor) {
 		t.Helper()
-		if err := WriteSafetensors(filepath.Join(dir, name), tensors, nil); err != nil {
+		if err := WriteSafetensors(filepath.Join(dir, name), lazily(tensors), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -286,7 +286,7 @@ func TestAMissingTensorNamesTheNearest(t *testing.T) {
 	for _, name := range []string{"transformer.h.0.attn.c_attn.weight", "transformer.h.0.attn.c_proj.weight", "transformer.wte.weight", "lm_head.weight"} {
 		tensors = append(tensors, Tensor{Name: name, DType: "F32", Shape: []int64{1}, Data: make([]byte, 4)})
 	}
-	if err := WriteSafetensors(filepath.Join(dir, WeightsFile), tensors, nil); err != nil {
+	if err := WriteSafetensors(filepath.Join(dir, WeightsFile), lazily(tensors), nil); err != nil {
 		t.Fatal(err)
 	}
 	w, err := OpenWeights(dir)

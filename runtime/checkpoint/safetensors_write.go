@@ -49,15 +49,22 @@ func byteSize(dtype string, shape []int64) (int64, bool) {
 	return n, ok
 }
 
+// LazyTensor is a Tensor whose bytes are asked for when they are written, so that not all need be in memory at once.
+type LazyTensor struct {
+	Name, DType string
+	Shape       []int64
+	Data        func() []byte
+}
+
 // WriteSafetensors writes a safetensors file, whole or not at all, and syncs it. Equal
 // tensors give equal bytes, in any order: the file has the widest dtypes first, so that all
 // stay aligned, and names in order within one width.
-func WriteSafetensors(path string, tensors []Tensor, metadata map[string]string) error {
+func WriteSafetensors(path string, tensors []LazyTensor, metadata map[string]string) error {
 	tensors = slices.Clone(tensors)
-	slices.SortFunc(tensors, func(a, b Tensor) int {
+	slices.SortFunc(tensors, func(a, b LazyTensor) int {
 		return cmp.Or(cmp.Compare(dtypeSizes[b.DType], dtypeSizes[a.DType]), cmp.Compare(a.Name, b.Name))
 	})
-	header, err := safetensorsHeader(tensors, metadata)
+	header, sizes, err := safetensorsHeader(tensors, metadata)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -65,8 +72,12 @@ func WriteSafetensors(path string, tensors []Tensor, metadata map[string]string)
 		if _, err := w.Write(header); err != nil {
 			return err
 		}
-		for _, t := range tensors {
-			if _, err := w.Write(t.Data); err != nil {
+		for i, t := range tensors {
+			data := t.Data()
+			if int64(len(data)) != sizes[i] {
+				return fmt.Errorf("tensor %q: %d bytes do not fit dtype %q and shape %v", t.Name, len(data), t.DType, t.Shape)
+			}
+			if _, err := w.Write(data); err != nil {
 				return err
 			}
 		}
@@ -74,8 +85,8 @@ func WriteSafetensors(path string, tensors []Tensor, metadata map[string]string)
 	})
 }
 
-// safetensorsHeader is the length, then the JSON, padded with spaces to 8 bytes.
-func safetensorsHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) {
+// safetensorsHeader is the length, then the JSON, padded with spaces to 8 bytes; sizes are the tensors' bytes.
+func safetensorsHeader(tensors []LazyTensor, metadata map[string]string) (header []byte, sizes []int64, err error) {
 	var b bytes.Buffer
 	b.Write(make([]byte, 8))
 	sep := byte('{')
@@ -95,26 +106,27 @@ func safetensorsHeader(tensors []Tensor, metadata map[string]string) ([]byte, er
 	}
 	if len(metadata) > 0 {
 		if err := put(metadataKey, metadata); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	seen := make(map[string]bool, len(tensors))
 	var end int64
 	for _, t := range tensors {
 		if t.Name == metadataKey || seen[t.Name] {
-			return nil, fmt.Errorf("tensor %q: the name is taken", t.Name)
+			return nil, nil, fmt.Errorf("tensor %q: the name is taken", t.Name)
 		}
 		seen[t.Name] = true
 		size, ok := byteSize(t.DType, t.Shape)
-		if !ok || size != int64(len(t.Data)) {
-			return nil, fmt.Errorf("tensor %q: %d bytes do not fit dtype %q and shape %v", t.Name, len(t.Data), t.DType, t.Shape)
+		if !ok {
+			return nil, nil, fmt.Errorf("tensor %q: dtype %q, shape %v", t.Name, t.DType, t.Shape)
 		}
+		sizes = append(sizes, size)
 		info := tensorInfo{DType: t.DType, Shape: t.Shape, Offsets: []int64{end, end + size}}
 		if info.Shape == nil {
 			info.Shape = []int64{}
 		}
 		if err := put(t.Name, info); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		end += size
 	}
@@ -126,8 +138,8 @@ func safetensorsHeader(tensors []Tensor, metadata map[string]string) ([]byte, er
 		b.WriteByte(' ')
 	}
 	if b.Len() > maxHeader {
-		return nil, fmt.Errorf("the header is %d bytes, the format allows %d", b.Len(), maxHeader)
+		return nil, nil, fmt.Errorf("the header is %d bytes, the format allows %d", b.Len(), maxHeader)
 	}
 	binary.LittleEndian.PutUint64(b.Bytes(), uint64(b.Len()-8))
-	return b.Bytes(), nil
+	return b.Bytes(), sizes, nil
 }

@@ -89,7 +89,7 @@ func (w *Weights) Names() []string { return slices.Sorted(maps.Keys(w.by)) }
 // Has says whether there is a tensor of the name.
 func (w *Weights) Has(name string) bool { return w.by[name] != nil }
 
-// Read reads one tensor into memory of its own. A missing one is a MissingError.
+// Read finds one tensor, as Safetensors.Read does. A missing one is a MissingError.
 func (w *Weights) Read(name string) (Tensor, error) {
 	s := w.by[name]
 	if s == nil {

@@ -5,12 +5,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/go-logr/logr/testr"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
+	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
 	"github.com/alignment-dev/alignment-operator/runtime/model"
+	"github.com/alignment-dev/alignment-operator/runtime/run"
 )
 
-// A model of every family is made, trained, published, loaded again and becomes a reward model.
+// A model of every family is made, trained, published in shards, loaded again and becomes a reward model.
 func TestFamilies(t *testing.T) {
 	dir := t.TempDir()
 	f := words(t, dir)
@@ -33,7 +38,28 @@ func TestFamilies(t *testing.T) {
 			sft, reward := filepath.Join(t.TempDir(), "sft"), filepath.Join(t.TempDir(), "reward")
 			c := sftConfig(f.sft, sft)
 			c.Model.Init, c.Training.MaxSteps = init, 4
-			mustPublish(t, c)
+			r := run.Run(t.Context(), c, run.Environment{Now: time.Now, Log: testr.New(t), Version: "test", ShardBytes: 10_000})
+			if r.ExitCode != runconfig.ExitDone {
+				t.Fatalf("got exit code %d (%s): %s", r.ExitCode, r.Reason, r.Message)
+			}
+			m, _, err := checkpoint.ReadManifest(sft)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for file, want := range map[string]bool{checkpoint.IndexFile: true, checkpoint.WeightsFile: false} {
+				if _, err := os.Stat(filepath.Join(sft, file)); (err == nil) != want || m.Has(file) != want {
+					t.Errorf("%s: %v, in the manifest: %t", file, err, m.Has(file))
+				}
+			}
+			shards, err := filepath.Glob(filepath.Join(sft, "model-*-of-*.safetensors"))
+			if err != nil || len(shards) < 2 {
+				t.Errorf("shards %q, %v", shards, err)
+			}
+			for _, path := range shards {
+				if !m.Has(filepath.Base(path)) {
+					t.Errorf("%s is not in the manifest", path)
+				}
+			}
 			c = objectiveConfig(runconfig.RewardModel, "KWise", sft, f.ranked, reward)
 			c.Training.MaxSteps = 3
 			mustPublish(t, c)

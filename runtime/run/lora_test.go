@@ -88,7 +88,7 @@ func weightsOf(t *testing.T, dir string) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[name] = v.Data
+		out[name] = bytes.Clone(v.Data)
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,10 +35,10 @@ const (
 	samplesFile = "samples.jsonl"
 )
 
-// published are the files of a checkpoint, or of an adapter.
+// published are the files of a checkpoint, or of an adapter, beside the weights.
 var published = []string{
 	"README.md", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-	checkpoint.WeightsFile, adapterFile, adapterWeight,
+	adapterFile, adapterWeight,
 }
 
 // publish writes the Hugging Face folder and, last, its manifest. Of a model with adapters it is a folder in PEFT's format,
@@ -47,20 +48,20 @@ func (r *run) publish(ctx context.Context, policy *model.Model, tok *tokenizer.T
 	c := policy.Config()
 	c.DType = policy.DType().String()
 	files := map[string][]byte{"config.json": c.JSON(), "README.md": r.modelCard(metrics)}
-	var weights string
-	var tensors []checkpoint.Tensor
+	var weights []string
 	if policy.Base() != nil {
-		weights, tensors = adapterWeight, train.Tensors(adapterWeights(policy.AdapterParameters()))
-		files[adapterFile] = r.adapterConfig(policy)
+		weights, files[adapterFile] = []string{adapterWeight}, r.adapterConfig(policy)
+		tensors := train.Tensors(adapterWeights(policy.AdapterParameters()))
+		err = checkpoint.WriteSafetensors(filepath.Join(r.dir, adapterWeight), tensors, map[string]string{"format": "pt"})
 	} else {
-		weights, tensors = checkpoint.WeightsFile, train.Weights(policy)
-		generation, err := json.MarshalIndent(generationConfig{c.BOSTokenID, c.EOSTokenID, c.PadTokenID}, "", "  ")
-		if err != nil {
-			return fail(err)
+		generation, bad := json.MarshalIndent(generationConfig{c.BOSTokenID, c.EOSTokenID, c.PadTokenID}, "", "  ")
+		if bad != nil {
+			return fail(bad)
 		}
 		files["generation_config.json"] = append(generation, '\n')
+		weights, err = checkpoint.WriteWeights(r.dir, train.Weights(policy), cmp.Or(r.ShardBytes, checkpoint.MaxShardBytes))
 	}
-	if err := checkpoint.WriteSafetensors(filepath.Join(r.dir, weights), tensors, map[string]string{"format": "pt"}); err != nil {
+	if err != nil {
 		return fail(err)
 	}
 	if err := tok.Save(r.dir); err != nil {
@@ -74,7 +75,7 @@ func (r *run) publish(ctx context.Context, policy *model.Model, tok *tokenizer.T
 	m := checkpoint.Manifest{
 		RunHash: r.hash, Method: string(r.config.Method), Inputs: r.inputs, Lineage: r.lineage, Metrics: metrics, Versions: r.versions(),
 	}
-	for _, name := range append(slices.Collect(maps.Keys(files)), weights, "tokenizer.json", "tokenizer_config.json") {
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(files)), weights, []string{"tokenizer.json", "tokenizer_config.json"}) {
 		m.Files = append(m.Files, checkpoint.File{Path: name})
 	}
 	if digest, err = checkpoint.Publish(r.dir, m); err != nil {

@@ -182,12 +182,12 @@ func checkRun(stage *os.Root, name string) error {
 		return err
 	}
 	for _, e := range entries {
-		if !storage.IsTemp(e.Name()) && !slices.Contains(written, e.Name()) {
+		if !storage.IsTemp(e.Name()) && !checkpoint.IsWeights(e.Name()) && !slices.Contains(written, e.Name()) {
 			return fmt.Errorf("%w: no run has written %q", errForeign, filepath.Join(name, e.Name()))
 		}
 	}
 	return nil
 }
 
-// written is what a run leaves beside its manifest and states.
+// written is what a run leaves beside its manifest, states and weights.
 var written = append([]string{resultFile, reportFile, samplesFile, metrics.HistoryFile, metrics.TensorBoardFolder, storage.LockFile}, published...)

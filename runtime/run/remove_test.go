@@ -54,7 +54,7 @@ func TestRemove(t *testing.T) {
 	tree(t, dir, "ns/other/0123456789ab/manifest.json", "ns/precious", "elsewhere/x",
 		"ns/stage/0123456789ab/manifest.json", "ns/stage/0123456789ab/model.safetensors", "ns/stage/0123456789ab/notes",
 		"ns/stage/aaaaaaaaaaaa/state/step-3/trainer.json", "ns/stage/aaaaaaaaaaaa/state/.tmp-step-4/", "ns/stage/aaaaaaaaaaaa/tb/events",
-		"ns/stage/bbbbbbbbbbbb/metrics.jsonl", "ns/stage/bbbbbbbbbbbb/.tmp-model.safetensors.17",
+		"ns/stage/bbbbbbbbbbbb/metrics.jsonl", "ns/stage/bbbbbbbbbbbb/model-00001-of-00002.safetensors", "ns/stage/bbbbbbbbbbbb/.tmp-model.safetensors.17",
 		"ns/stage/cccccccccccc/", "ns/stage/.tmp-dddddddddddd/half",
 		"ns/stage/0123456789ab/out -> ../../../elsewhere", "ns/stage/0123456789ab/up -> ..")
 	stage := filepath.Join(dir, "ns/stage")

@@ -33,6 +33,8 @@ type Environment struct {
 	Progress func(runconfig.Progress)
 	// ExampleBudget is how many bytes of examples' tokens are kept in memory, and not in files; 0 is data.Store's default.
 	ExampleBudget int64
+	// ShardBytes is the size from which weights are published in several files; 0 is checkpoint.MaxShardBytes.
+	ShardBytes int64
 	// Process is which rank this process is of a run of several; nil: it is the run's only one.
 	Process *distributed.Process
 	// Open opens URIs other than file:// and pvc://; without it, they are refused.

@@ -97,7 +97,7 @@ func (t *Trainer) writeLearners(dir string) error {
 
 func (t *Trainer) writeOwn(dir string) error {
 	for _, l := range t.Method.Learners() {
-		write := func(file string, tensors []checkpoint.Tensor) error {
+		write := func(file string, tensors []checkpoint.LazyTensor) error {
 			if g := l.shards(); g != nil {
 				file = shardFile(file, g.Rank(), g.World())
 			} else if !t.Group.First() {
@@ -161,18 +161,20 @@ func (t *Trainer) restore() (int, error) {
 }
 
 // Weights are a model's parameters as a published checkpoint holds them: in the type that it computes in.
-func Weights(m *model.Model) (out []checkpoint.Tensor) {
-	for _, p := range parameters(m.Parameters()) {
-		tensor.Scoped(func() {
-			p.Tensor = p.Tensor.To(m.DType())
-			out = append(out, named([]optim.Named{p})...)
-		})
+func Weights(m *model.Model) []checkpoint.LazyTensor {
+	weights := named(parameters(m.Parameters()))
+	for i, p := range m.Parameters() {
+		weights[i].DType = dtypes[m.DType()]
+		weights[i].Data = func() (b []byte) {
+			tensor.Scoped(func() { b = p.Tensor.To(m.DType()).Bytes() })
+			return b
+		}
 	}
-	return out
+	return weights
 }
 
 // Tensors are parameters as a file holds them: in their own type.
-func Tensors(params []model.Parameter) []checkpoint.Tensor { return named(parameters(params)) }
+func Tensors(params []model.Parameter) []checkpoint.LazyTensor { return named(parameters(params)) }
 
 func parameters(params []model.Parameter) []optim.Named {
 	out := make([]optim.Named, len(params))
@@ -182,10 +184,10 @@ func parameters(params []model.Parameter) []optim.Named {
 	return out
 }
 
-func named(list []optim.Named) []checkpoint.Tensor {
-	out := make([]checkpoint.Tensor, len(list))
+func named(list []optim.Named) []checkpoint.LazyTensor {
+	out := make([]checkpoint.LazyTensor, len(list))
 	for i, n := range list {
-		out[i] = checkpoint.Tensor{Name: n.Name, DType: dtypes[n.Tensor.DType()], Shape: n.Tensor.Shape(), Data: n.Tensor.Bytes()}
+		out[i] = checkpoint.LazyTensor{Name: n.Name, DType: dtypes[n.Tensor.DType()], Shape: n.Tensor.Shape(), Data: n.Tensor.Bytes}
 	}
 	return out
 }
