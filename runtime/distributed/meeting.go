@@ -18,7 +18,9 @@ const (
 	meetTimeout = 10 * time.Minute
 	// beat is how often a launcher shows that its node is alive, and silence after how long it is given up.
 	beat    = time.Second
-	silence = 15 * time.Second
+	silence = 12 * time.Second
+	// farewell is how long a launcher that ends waits for the store, and node 0's for the others to have left.
+	farewell = 5 * time.Second
 )
 
 // meeting is what the launchers of a run share: node 0's store. With one node, it is the ranks' store alone.
@@ -286,7 +288,7 @@ func (m *meeting) within(f func() error) {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(silence):
+	case <-time.After(farewell):
 	}
 }
 

@@ -111,7 +111,12 @@ const tolerance = 2e-5
 
 // TestRanksGiveOneTrajectory: every metric of every step, and of every evaluation, is that of a run in one process.
 func TestRanksGiveOneTrajectory(t *testing.T) {
-	all := methods(t, t.TempDir())
+	dir := t.TempDir()
+	all := append(methods(t, dir), method{"SFT in small batches", func(out string) *runconfig.RunConfig { // of which some ranks have none
+		c := sftConfig(filepath.Join(dir, "sft.jsonl"), out)
+		c.Training.BatchSize, c.Training.MicroBatchSize = 3, 1
+		return c
+	}})
 	in := func(ranks int) (configs []*runconfig.RunConfig) {
 		dir := t.TempDir()
 		for _, m := range all {

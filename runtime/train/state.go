@@ -243,14 +243,21 @@ func openSaved(path string) (files saved, err error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	stem := strings.TrimSuffix(path, ".safetensors")
-	first, bad := filepath.Glob(stem + "-00001-of-*.safetensors")
-	if bad != nil || len(first) != 1 {
-		return nil, err
+	entries, bad := os.ReadDir(filepath.Dir(path))
+	if bad != nil {
+		return nil, bad
 	}
-	var world int
-	if _, err := fmt.Sscanf(strings.TrimPrefix(first[0], stem), "-00001-of-%d.safetensors", &world); err != nil {
-		return nil, fmt.Errorf("%s: %w", first[0], err)
+	world := 0
+	for _, e := range entries {
+		var n int
+		if first, ok := strings.CutPrefix(e.Name(), strings.TrimSuffix(filepath.Base(path), ".safetensors")); ok {
+			if _, bad := fmt.Sscanf(first, "-00001-of-%d.safetensors", &n); bad == nil {
+				world = n
+			}
+		}
+	}
+	if world == 0 {
+		return nil, err
 	}
 	for rank := range world {
 		f, err := checkpoint.OpenSafetensors(shardFile(path, rank, world))
