@@ -142,6 +142,9 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 	if err := r.identify(ctx); err != nil {
 		return result, err
 	}
+	if p := r.config.Placement; r.bucket != nil && p.Nodes > 1 && p.Sharding == runconfig.ShardingFull {
+		return result, invalidField("placement.sharding", errors.New("ranks of several nodes write their parts of a state into one folder: with Full, output.uri must be one that all nodes mount"))
+	}
 	if !r.first() {
 		return r.follow(ctx)
 	}
@@ -188,7 +191,7 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 	return result, err
 }
 
-// join meets the other ranks, which wait for rank 0 to have verified the inputs, and tells them what these are.
+// join meets the other ranks, all of which have verified their inputs.
 func (r *run) join() (err error) {
 	if r.Process == nil {
 		return nil
@@ -209,14 +212,19 @@ func (r *run) join() (err error) {
 		if (of.Device == tensor.CPU) != (device == tensor.CPU) {
 			return invalidField("placement.processesPerNode", fmt.Errorf("rank %d computes on %s, rank %d on %s: is there a GPU for each?", i, of.Device, r.Process.Rank, device))
 		}
+		if here, there := digests(r.inputs), digests(of.Inputs); !slices.Equal(here, there) {
+			return invalidData("placement.nodes", fmt.Errorf("rank %d has read other inputs (%s) than rank %d (%s)", i, strings.Join(there, ", "), r.Process.Rank, strings.Join(here, ", ")))
+		}
 	}
-	r.inputs = all[0].Inputs
 	r.Log.Info("Joined", "rank", r.group.Rank(), "ranks", r.group.World(), "node", r.Process.Node, "device", device, "dtype", dtype)
 	return nil
 }
 
-// follow is do of all ranks but the first, which verifies, locks, publishes and reports for them.
+// follow is do of all ranks but the first, which locks, publishes and reports for them.
 func (r *run) follow(ctx context.Context) (result runconfig.Result, err error) {
+	if err := r.verifyInputs(ctx); err != nil {
+		return result, err
+	}
 	tensor.SetThreads(r.threads())
 	err = tensor.Run(func() error {
 		if err := r.join(); err != nil {
@@ -231,19 +239,8 @@ func (r *run) follow(ctx context.Context) (result runconfig.Result, err error) {
 	return result, err
 }
 
-// prepare brings what a rank needs and rank 0 has brought to its own machine.
+// prepare brings the state that rank 0 has brought to its own machine.
 func (r *run) prepare(ctx context.Context) error {
-	verified := r.inputs // by rank 0
-	r.inputs = nil
-	if slices.ContainsFunc(verified, func(a runconfig.Artifact) bool { return storage.IsRemote(a.URI) }) {
-		if err := r.verifyInputs(ctx); err != nil {
-			return err
-		}
-		if mine := digests(r.inputs); !slices.Equal(mine, digests(verified)) {
-			return fmt.Errorf("the inputs have changed since rank 0 read them: %s, now %s", strings.Join(digests(verified), ", "), strings.Join(mine, ", "))
-		}
-	}
-	r.inputs = verified
 	if r.bucket != nil && r.Process.Node != 0 {
 		r.dir += fmt.Sprintf("-rank%d", r.Process.Rank)
 		if err := os.MkdirAll(r.dir, 0o755); err != nil {

@@ -107,6 +107,11 @@ func (t *Trainer) Run(ctx context.Context) (Totals, map[string]float64, error) {
 	if err != nil {
 		return t.run, nil, err
 	}
+	for rank, step := range distributed.Gather(t.Group, resumed) {
+		if step != resumed {
+			return t.run, nil, fmt.Errorf("load state: rank %d finds that of step %d, rank %d of step %d: the nodes of a run share its output folder", rank, step, t.Group.Rank(), resumed)
+		}
+	}
 	if err := t.Rewind(resumed); err != nil {
 		return t.run, nil, err
 	}
