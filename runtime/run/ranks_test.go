@@ -117,7 +117,7 @@ func TestRanksGiveOneTrajectory(t *testing.T) {
 		c.Training.BatchSize, c.Training.MicroBatchSize = 3, 1
 		return c
 	}})
-	in := func(ranks int) (configs []*runconfig.RunConfig) {
+	configsOf := func() (configs []*runconfig.RunConfig) {
 		dir := t.TempDir()
 		for _, m := range all {
 			c := m.config(filepath.Join(dir, m.name))
@@ -127,25 +127,26 @@ func TestRanksGiveOneTrajectory(t *testing.T) {
 		}
 		return configs
 	}
-	alone := in(1)
+	alone := configsOf()
 	for _, c := range alone {
 		mustPublish(t, c)
 	}
-	for _, sharding := range []string{runconfig.ShardingNone, runconfig.ShardingFull} {
-		for _, ranks := range []int{2, 4} {
-			configs := in(ranks)
-			for _, c := range configs {
-				c.Placement.Sharding = sharding
-			}
-			if r := launch(t, ranks, configs); r.ExitCode != runconfig.ExitDone {
-				t.Fatalf("%d ranks, sharding %s: %+v", ranks, sharding, r)
-			}
-			for i, c := range configs {
-				off, where := distance(t, folder(alone[i]), folder(c))
-				t.Logf("%s in %d ranks, sharding %s: at most %.1e off (%s)", c.Name, ranks, sharding, off, where)
-				if !(off <= tolerance) {
-					t.Errorf("%s in %d ranks, sharding %s: %s is %g off", c.Name, ranks, sharding, where, off)
-				}
+	for _, in := range []struct {
+		ranks    int
+		sharding string
+	}{{2, runconfig.ShardingNone}, {4, runconfig.ShardingNone}, {4, runconfig.ShardingFull}} {
+		configs := configsOf()
+		for _, c := range configs {
+			c.Placement.Sharding = in.sharding
+		}
+		if r := launch(t, in.ranks, configs); r.ExitCode != runconfig.ExitDone {
+			t.Fatalf("%d ranks, sharding %s: %+v", in.ranks, in.sharding, r)
+		}
+		for i, c := range configs {
+			off, where := distance(t, folder(alone[i]), folder(c))
+			t.Logf("%s in %d ranks, sharding %s: at most %.1e off (%s)", c.Name, in.ranks, in.sharding, off, where)
+			if !(off <= tolerance) {
+				t.Errorf("%s in %d ranks, sharding %s: %s is %g off", c.Name, in.ranks, in.sharding, where, off)
 			}
 		}
 	}
