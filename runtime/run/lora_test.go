@@ -74,6 +74,39 @@ func TestLoRAHoldsOneCopyOfTheBase(t *testing.T) {
 	}
 }
 
+// TestAdaptersLearn: what each method is measured by gets better, with the base's weights as they are.
+func TestAdaptersLearn(t *testing.T) {
+	dir := t.TempDir()
+	for _, method := range methods(t, dir) {
+		if !strings.Contains(method.name, "with LoRA") {
+			continue
+		}
+		t.Run(method.name, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "out")
+			c := method.config(out)
+			c.Training.MaxSteps, c.Training.LearningRate, c.Evaluation.Samples = 15, 1e-2, 0
+			c.Training.LoRA.TargetModules, c.Training.LoRA.Publish = []string{"q_proj", "v_proj"}, runconfig.PublishMerged
+			mustPublish(t, c)
+			rows := history(t, out)
+			first, last := rows[0].Values, rows[len(rows)-1].Values
+			better := last["eval_loss"] < first["eval_loss"]
+			if c.Method == runconfig.PPO {
+				better = last["eval_objective/scores"] > first["eval_objective/scores"]
+			}
+			if !better {
+				t.Errorf("held-out, before %v\nafter %v", first, last)
+			}
+			trained := weightsOf(t, out)
+			for name, b := range weightsOf(t, filepath.Join(dir, "base")) {
+				adapted := strings.Contains(name, "q_proj") || strings.Contains(name, "v_proj")
+				if bytes.Equal(trained[name], b) == adapted {
+					t.Errorf("%s: is adapted: %t, is the base's: %t", name, adapted, adapted)
+				}
+			}
+		})
+	}
+}
+
 // weightsOf are the bytes of a checkpoint's tensors.
 func weightsOf(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
