@@ -90,10 +90,14 @@ func (s *sharding) gatherAlike(weights []*tensor.Tensor) {
 				parts = append(parts, s.parts[w].elements)
 			}
 			in := tensor.Cat(0, parts...) // [sum of lengths]
+			dtype := in.DType()
+			if dtype == tensor.BFloat16 { // Gloo lacks it; bits are moved, and nothing is added
+				in = as(in, tensor.Float16)
+			}
 			world := int64(s.group.World())
 			out := tensor.Empty(in.DType(), world*in.NumElements()).ToDevice(in.Device())
 			s.group.AllGather(out, in)
-			ranks := out.Reshape(world, -1) // [World, sum of lengths]
+			ranks := as(out, dtype).Reshape(world, -1) // [World, sum of lengths]
 			var at int64
 			for i, w := range weights {
 				length := parts[i].NumElements()
@@ -103,6 +107,11 @@ func (s *sharding) gatherAlike(weights []*tensor.Tensor) {
 			}
 		})
 	})
+}
+
+// as is the same bits in another type of the same width.
+func as(t *tensor.Tensor, dtype tensor.DType) *tensor.Tensor {
+	return tensor.Call("aten::view.dtype", 1, t, dtype)[0]
 }
 
 // release gives up weights, and drops the elements of those that nobody holds.

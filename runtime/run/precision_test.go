@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
@@ -100,5 +101,37 @@ func types(t *testing.T, path, want string) {
 		if x, err := f.Read(name); err != nil || x.DType != want {
 			t.Errorf("%s: %s is %s, want %s: %v", path, name, x.DType, want, err)
 		}
+	}
+}
+
+// TestBFloat16InShards: frozen halves and trainable float32 weights are divided among ranks together.
+func TestBFloat16InShards(t *testing.T) {
+	dir := t.TempDir()
+	var alone, shared []*runconfig.RunConfig
+	for _, m := range methods(t, t.TempDir()) {
+		if m.name != "DPO" && m.name != "PPO-ptx" { // a frozen reference; frozen layers, an average
+			continue
+		}
+		for _, list := range []*[]*runconfig.RunConfig{&alone, &shared} {
+			c := m.config(filepath.Join(dir, m.name+strconv.Itoa(len(alone)+len(shared))))
+			c.Name, c.Training.Precision, c.Training.MaxSteps, c.Evaluation.EverySteps, c.Evaluation.Samples = m.name, "bfloat16", 3, 2, 0
+			*list = append(*list, c)
+		}
+	}
+	for i, c := range alone {
+		mustPublish(t, c)
+		shared[i].Placement.Sharding = runconfig.ShardingFull
+	}
+	if r := launch(t, 2, shared); r.ExitCode != runconfig.ExitDone {
+		t.Fatalf("%+v", r)
+	}
+	for i, c := range shared {
+		want := history(t, folder(alone[i]))
+		for j, row := range history(t, folder(c)) {
+			if a, b := row.Values["loss"], want[j].Values["loss"]; !(math.Abs(a-b) <= 0.02*max(1, math.Abs(b))) {
+				t.Errorf("%s, step %d: loss %v, in one process %v", c.Name, row.Step, a, b)
+			}
+		}
+		types(t, filepath.Join(folder(c), "model.safetensors"), "BF16")
 	}
 }
