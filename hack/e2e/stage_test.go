@@ -57,12 +57,15 @@ func sftJob(name string, change ...func(*v1alpha1.SFTJob)) *v1alpha1.SFTJob {
 }
 
 // dpoJob is a stage on a checkpoint of the test's choice.
-func dpoJob(name string, model v1alpha1.CheckpointSource) *v1alpha1.DPOJob {
+func dpoJob(name string, model v1alpha1.CheckpointSource, change ...func(*v1alpha1.DPOJob)) *v1alpha1.DPOJob {
 	j := &v1alpha1.DPOJob{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	j.Spec.Model = model
 	j.Spec.StageSpec = sftJob(name).Spec.StageSpec
 	j.Spec.Data.Train[0].URI = "pvc://lab/data/dpo.jsonl"
 	j.Spec.Training.LearningRate = "3e-4"
+	for _, c := range change {
+		c(j)
+	}
 	return j
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -36,7 +37,11 @@ type Proxy struct {
 }
 
 // NewProxy starts a proxy before target, which does nothing to it yet.
-func NewProxy(t testing.TB, target *url.URL) *Proxy {
+func NewProxy(t testing.TB, target *url.URL) *Proxy { return NewProxyAt(t, "127.0.0.1", target) }
+
+// NewProxyAt is NewProxy on an address of this machine.
+func NewProxyAt(t testing.TB, host string, target *url.URL) *Proxy {
+	t.Helper()
 	p := &Proxy{fault: func(*http.Request) Fault { return Fault{} }}
 	forward := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -79,6 +84,12 @@ func NewProxy(t testing.TB, target *url.URL) *Proxy {
 		}
 		forward.ServeHTTP(w, r.WithContext(withFault(r.Context(), f)))
 	}))
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Listener.Close()
+	p.Listener = listener
 	p.Config.ErrorLog = log.New(io.Discard, "", 0)
 	p.Start()
 	t.Cleanup(p.Close)

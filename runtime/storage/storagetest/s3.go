@@ -27,6 +27,12 @@ type S3 struct {
 // StartS3 starts the server that S3_SERVER names, as make test does, with buckets.
 func StartS3(t testing.TB, buckets ...string) *S3 {
 	t.Helper()
+	return StartS3At(t, "127.0.0.1", buckets...)
+}
+
+// StartS3At is StartS3 on an address of this machine.
+func StartS3At(t testing.TB, host string, buckets ...string) *S3 {
+	t.Helper()
 	program := os.Getenv("S3_SERVER")
 	if program == "" && os.Getenv("CI") == "true" {
 		t.Fatal("S3_SERVER is not set, and CI is: these tests must run")
@@ -40,7 +46,7 @@ func StartS3(t testing.TB, buckets ...string) *S3 {
 			t.Fatal(err)
 		}
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
