@@ -78,11 +78,11 @@ func (r *renderer) compare(op string, a, b any) bool {
 
 // cost of comparing a value, in steps.
 func (r *renderer) cost(v any) int {
-	switch v.(type) {
+	switch text := v.(type) {
 	case []any, tuple, view, *Dict:
 		return r.size(v, 0)
 	case string:
-		return len(v.(string)) / 64
+		return len(text) / 64
 	}
 	return 0
 }

@@ -159,7 +159,7 @@ func decompress(in io.Reader) (*bufio.Reader, *source, error) {
 // isArray says that what follows the white space, and a byte order mark, which it skips, is a JSON array.
 func isArray(in *bufio.Reader) bool {
 	if mark, _ := in.Peek(len(byteOrderMark)); string(mark) == byteOrderMark {
-		in.Discard(len(byteOrderMark))
+		_, _ = in.Discard(len(byteOrderMark)) // they are there
 	}
 	head, _ := in.Peek(in.Size())
 	return bytes.HasPrefix(bytes.TrimSpace(head), []byte("["))

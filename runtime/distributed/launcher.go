@@ -73,7 +73,7 @@ func (l *Launcher) Run(ctx context.Context) runconfig.Result {
 	ranks, ends, err := l.start(ctx, m)
 	if err != nil {
 		for _, r := range ranks {
-			r.Process.Kill()
+			_ = r.Process.Kill()
 		}
 		e := end{who: "the launcher", kind: killed, result: failed(err.Error())}
 		m.tell(e)
@@ -115,7 +115,7 @@ func follow(ctx context.Context, p Process, c *exec.Cmd, link *os.File) end {
 	defer link.Close()
 	var r runconfig.Result
 	err := json.NewDecoder(link).Decode(&r) // returns when the process ends, at the latest
-	c.Wait()
+	_ = c.Wait() // what it says is in ProcessState
 	if status := c.ProcessState.Sys().(syscall.WaitStatus); err != nil || status.Signaled() {
 		how := fmt.Sprintf("ended with code %d and said nothing", c.ProcessState.ExitCode())
 		e := end{rank: p.Rank, who: p.String(), kind: killed}
@@ -149,7 +149,7 @@ func (l *Launcher) wait(ctx context.Context, ranks []*exec.Cmd, ends <-chan end,
 	var deadline <-chan time.Time
 	kill := func() {
 		for _, r := range ranks {
-			r.Process.Kill() // one that has ended takes no notice
+			_ = r.Process.Kill() // one that has ended takes no notice
 		}
 	}
 	add := func(e end) {
@@ -170,7 +170,7 @@ func (l *Launcher) wait(ctx context.Context, ranks []*exec.Cmd, ends <-chan end,
 		case <-told:
 			told = nil
 			for _, r := range ranks {
-				r.Process.Signal(syscall.SIGTERM)
+				_ = r.Process.Signal(syscall.SIGTERM)
 			}
 		case e := <-ends:
 			left--

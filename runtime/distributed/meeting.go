@@ -283,7 +283,7 @@ func (m *meeting) leave() {
 func (m *meeting) within(f func() error) {
 	ended := make(chan struct{})
 	go func() {
-		f()
+		_ = f()
 		close(ended)
 	}()
 	select {

@@ -70,7 +70,7 @@ func Connect() *Link { return &Link{os.NewFile(linkFile, "launcher")} }
 
 // Gone returns when the launcher has ended, which the process must not outlive.
 func (l *Link) Gone() {
-	l.file.Read(make([]byte, 1)) // it sends nothing; an error is its end, too
+	_, _ = l.file.Read(make([]byte, 1)) // it sends nothing; an error is its end, too
 }
 
 // Report tells the launcher how the process ends.

@@ -298,7 +298,7 @@ func (r *run) publishRemote(ctx context.Context, digest string) error {
 	if errors.Is(err, storage.ErrExists) {
 		// Its own, whose answer was lost, or another trainer's.
 		if _, there, e := r.readManifest(ctx); e != nil || there != digest {
-			return fmt.Errorf("%w: another trainer has published %s (%v)", err, there, e)
+			return fmt.Errorf("%w: another trainer has published %s (%w)", err, there, e)
 		}
 		err = nil
 	}

@@ -25,7 +25,8 @@ var errForeign = errors.New("not a stage's folder, nothing is removed")
 // as good as removed. removed is told each folder that is gone. The folder is an absolute path, or a URI that open opens.
 func Remove(ctx context.Context, folder string, open func(context.Context, string) (storage.Remote, error), removed func(path string)) runconfig.Result {
 	result := runconfig.Result{ExitCode: runconfig.ExitDone, Reason: runconfig.ReasonSucceeded}
-	n, err := 0, error(nil)
+	var n int
+	var err error
 	if filepath.IsAbs(folder) {
 		n, err = remove(folder, removed)
 	} else {

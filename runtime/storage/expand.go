@@ -46,8 +46,8 @@ func (r Resolver) Expand(uri string) ([]string, error) {
 			return nil, fmt.Errorf("%w: %s: only its last part may have *", ErrURI, uri)
 		}
 		u = u.JoinPath("..")
-	} else if st, err := os.Stat(top); err != nil || !st.IsDir() {
-		return []string{uri}, nil // what is wrong with it is said by who opens it
+	} else if !isDir(top) {
+		return []string{uri}, nil
 	}
 	var out []string
 	err = filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
@@ -91,4 +91,10 @@ func (r Resolver) Expand(uri string) ([]string, error) {
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// isDir is false for what is not there or cannot be seen, too: whoever opens it says so.
+func isDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
 }

@@ -216,9 +216,7 @@ func (t *Tokenizer) setVocabulary(v *vocabularyJSON) error {
 		t.tokens[a.ID], t.ids[a.Content] = a.Content, int32(a.ID)
 		t.special[a.ID] = a.Special
 	}
-	for id, token := range t.tokens {
-		t.text[id] = token
-	}
+	copy(t.text, t.tokens)
 	for _, a := range v.AddedTokens {
 		if a.Normalized && t.normalize != nil {
 			t.text[a.ID] = t.normalize(a.Content) // what it was found as

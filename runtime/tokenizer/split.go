@@ -65,7 +65,7 @@ func byClass(has func(rune) bool, runs bool, b behavior) splitter {
 		from := -1
 		for i, r := range s {
 			in := has(r)
-			if from >= 0 && !(in && runs) {
+			if from >= 0 && (!in || !runs) {
 				found(from, i)
 				from = -1
 			}

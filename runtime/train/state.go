@@ -44,7 +44,9 @@ func (t *Trainer) save() error {
 	if !t.Group.First() {
 		// Where rank 0 writes: nowhere, if the state is there already.
 		if dir := distributed.Gather(t.Group, "")[0]; dir != "" {
-			t.writeLearners(dir)
+			if err := t.writeLearners(dir); err != nil {
+				return fmt.Errorf("save state of step %d: %w", t.run.Step, err)
+			}
 		}
 		return nil
 	}

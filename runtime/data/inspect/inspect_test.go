@@ -328,7 +328,7 @@ func TestTerminal(t *testing.T) {
 	if err := r.Text(&b, false); err != nil {
 		t.Fatal(err)
 	}
-	if strings.ContainsAny(b.String(), "\x1b\r\x07\u202e\u0085\xff") {
+	if strings.ContainsAny(b.String(), "\x1b\r\x07\u202e\u0085") || strings.Contains(b.String(), "\xff") {
 		t.Errorf("got %q", b.String())
 	}
 	if want := "  | ·a\\x1b[31m\\r↵\n  | ↵\n  | \\u202eb\\xff\\u0085·\n"; !strings.HasSuffix(b.String(), want) {
@@ -371,7 +371,7 @@ func FuzzInspect(f *testing.F) {
 		`{"prompt": "p", "completion": "c", "label": false}` + "\n{\"prompt\": 1}", `{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": ""}`,
 	} {
 		for use := range uint8(6) {
-			f.Add([]byte(line), use, uint8(use*3))
+			f.Add([]byte(line), use, use*3)
 		}
 	}
 	path := filepath.Join(f.TempDir(), "data")

@@ -105,7 +105,7 @@ func (h *Hub) revision(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "RevisionNotFound")
 		return
 	}
-	json.NewEncoder(w).Encode(map[string]string{"id": r.PathValue("org") + "/" + r.PathValue("name"), "sha": commit})
+	_ = json.NewEncoder(w).Encode(map[string]string{"id": r.PathValue("org") + "/" + r.PathValue("name"), "sha": commit})
 }
 
 func (h *Hub) tree(w http.ResponseWriter, r *http.Request) {
@@ -143,7 +143,7 @@ func (h *Hub) tree(w http.ResponseWriter, r *http.Request) {
 		q.Set("cursor", strconv.Itoa(to))
 		w.Header().Set("Link", fmt.Sprintf(`<%s%s?%s>; rel="next"`, h.URL, r.URL.EscapedPath(), q.Encode()))
 	}
-	json.NewEncoder(w).Encode(entries[from:to])
+	_ = json.NewEncoder(w).Encode(entries[from:to])
 }
 
 // datasets marks a request for a dataset's file.

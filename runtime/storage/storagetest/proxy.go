@@ -72,7 +72,7 @@ func NewProxyAt(t testing.TB, host string, target *url.URL) *Proxy {
 		case f.Refuse:
 			panic(http.ErrAbortHandler)
 		case f.Status != 0:
-			io.Copy(io.Discard, r.Body)
+			_, _ = io.Copy(io.Discard, r.Body)
 			w.WriteHeader(f.Status)
 			io.WriteString(w, f.Body)
 			return

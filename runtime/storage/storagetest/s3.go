@@ -63,8 +63,8 @@ func StartS3At(t testing.TB, host string, buckets ...string) *S3 {
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
 	t.Cleanup(func() {
-		c.Process.Kill()
-		<-ended
+		_ = c.Process.Kill()
+		_ = <-ended
 	})
 	for range 600 {
 		if r, err := http.Get(s.URL.String()); err == nil {
