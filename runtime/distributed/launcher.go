@@ -115,7 +115,7 @@ func follow(ctx context.Context, p Process, c *exec.Cmd, link *os.File) end {
 	defer link.Close()
 	var r runconfig.Result
 	err := json.NewDecoder(link).Decode(&r) // returns when the process ends, at the latest
-	_ = c.Wait() // what it says is in ProcessState
+	_ = c.Wait()                            // what it says is in ProcessState
 	if status := c.ProcessState.Sys().(syscall.WaitStatus); err != nil || status.Signaled() {
 		how := fmt.Sprintf("ended with code %d and said nothing", c.ProcessState.ExitCode())
 		e := end{rank: p.Rank, who: p.String(), kind: killed}

@@ -60,11 +60,14 @@ func StartS3At(t testing.TB, host string, buckets ...string) *S3 {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = c.Wait()
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = c.Process.Kill()
-		_ = <-ended
+		<-ended
 	})
 	for range 600 {
 		if r, err := http.Get(s.URL.String()); err == nil {
