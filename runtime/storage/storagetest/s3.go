@@ -75,9 +75,8 @@ func StartS3At(t testing.TB, host string, buckets ...string) *S3 {
 			return s
 		}
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s has ended: %v\n%s", program, err, log.Bytes())
+		case <-ended:
+			t.Fatalf("%s has ended: %v\n%s", program, c.ProcessState, log.Bytes())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
