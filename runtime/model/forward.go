@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/alignment-dev/alignment-operator/runtime/tensor"
 )
@@ -39,7 +40,7 @@ type pass struct {
 	model        *Model
 	rows, seqLen int64
 	rope         *tensor.Tensor         // complex [tokens, 1, rotaryDims/2]; nil without rotary positions
-	masks        map[int]*tensor.Tensor // of each window, added to the scores: [rows*kvHeads, group*seqLen, keys]
+	masks        map[int]*tensor.Tensor // of each window, added to the scores: see expandMask
 	cache        *Cache                 // nil in training
 	dropoutKeys  *tensor.Tensor         // of the adapters' inputs, int64 [tokens, 1]; nil when nothing is dropped
 }
@@ -103,30 +104,49 @@ func (p *pass) mlp(l *layer, h, residual *tensor.Tensor) *tensor.Tensor {
 	return p.project(residual, inner, l.down)
 }
 
-// attention returns residual + attention of h, [tokens, hidden]. Queries that share a key head
-// are rows of one product, so that keys and values are never repeated.
+// attention returns residual + attention of h, [tokens, hidden].
 func (p *pass) attention(i int, l *layer, h, residual *tensor.Tensor) *tensor.Tensor {
 	c := &p.model.config
 	heads, kvHeads, headDim := int64(c.NumAttentionHeads), int64(c.NumKeyValueHeads), int64(c.HeadDim)
-	group := heads / kvHeads
 	q, k, v := p.queriesKeysValues(l, h)
 
-	q = q.Reshape(p.rows, p.seqLen, kvHeads, group, headDim).Permute(0, 2, 3, 1, 4) // [rows, kvHeads, group, seqLen, headDim]
-	q = q.Reshape(p.rows*kvHeads, group*p.seqLen, headDim)
-	k = k.Reshape(p.rows, p.seqLen, kvHeads, headDim).Transpose(1, 2) // [rows, kvHeads, seqLen, headDim]
+	q = q.Reshape(p.rows, p.seqLen, kvHeads, heads/kvHeads, headDim).Permute(0, 2, 3, 1, 4) // [rows, kvHeads, group, seqLen, headDim]
+	k = k.Reshape(p.rows, p.seqLen, kvHeads, headDim).Transpose(1, 2)                       // [rows, kvHeads, seqLen, headDim]
 	v = v.Reshape(p.rows, p.seqLen, kvHeads, headDim).Transpose(1, 2)
 	if p.cache != nil {
 		k, v = p.cache.append(i, k, v) // [rows, kvHeads, keys, headDim]
 	}
-	keys := k.Dim(2)
-	k = k.Reshape(p.rows*kvHeads, keys, headDim)
-	v = v.Reshape(p.rows*kvHeads, keys, headDim)
-
-	scores := tensor.Call("aten::baddbmm", 1, p.masks[c.window(i)], q, k.Transpose(1, 2), 1, c.attentionScale(i))[0] // [rows*kvHeads, group*seqLen, keys]
-	mixed := scores.Softmax(-1).BMM(v)                                                                               // [rows*kvHeads, group*seqLen, headDim]
-	mixed = mixed.Reshape(p.rows, kvHeads, group, p.seqLen, headDim).Permute(0, 3, 1, 2, 4)
+	mix := p.mix
+	if fusedAttention() {
+		mix = p.mixFused
+	}
+	mixed := mix(q, k, v, p.masks[c.window(i)], c.attentionScale(i)).Permute(0, 3, 1, 2, 4)
 	return p.project(residual, mixed.Reshape(p.rows*p.seqLen, heads*headDim), l.o) // [tokens, hidden]
 }
+
+// mix is what queries take of values, [rows, kvHeads, group, seqLen, headDim]. Queries that share a key head are rows of
+// one product, so that keys and values are never repeated.
+func (p *pass) mix(q, k, v, mask *tensor.Tensor, scale float64) *tensor.Tensor {
+	kvHeads, group, headDim, keys := q.Dim(1), q.Dim(2), q.Dim(4), k.Dim(2)
+	q = q.Reshape(p.rows*kvHeads, group*p.seqLen, headDim)
+	k = k.Reshape(p.rows*kvHeads, keys, headDim)
+	v = v.Reshape(p.rows*kvHeads, keys, headDim)
+	scores := tensor.Call("aten::baddbmm", 1, mask, q, k.Transpose(1, 2), 1, scale)[0] // [rows*kvHeads, group*seqLen, keys]
+	return scores.Softmax(-1).BMM(v).Reshape(p.rows, kvHeads, group, p.seqLen, headDim)
+}
+
+// mixFused is mix by libtorch's fused operator, which never has all scores (arXiv:2205.14135).
+func (p *pass) mixFused(q, k, v, mask *tensor.Tensor, scale float64) *tensor.Tensor {
+	kvHeads, group, headDim, keys := q.Dim(1), q.Dim(2), q.Dim(4), k.Dim(2)
+	perHead := func(x *tensor.Tensor) *tensor.Tensor { // [rows, heads, keys, headDim]
+		return x.Unsqueeze(2).Expand(p.rows, kvHeads, group, keys, headDim).Reshape(p.rows, kvHeads*group, keys, headDim)
+	}
+	mixed := tensor.ScaledDotProductAttention(q.Reshape(p.rows, kvHeads*group, p.seqLen, headDim), perHead(k), perHead(v), mask, false, scale)
+	return mixed.Reshape(p.rows, kvHeads, group, p.seqLen, headDim)
+}
+
+// fusedAttention says whether this libtorch has the operator, as from 2.0 on.
+var fusedAttention = sync.OnceValue(func() bool { return tensor.HasOp("aten::scaled_dot_product_attention", "") })
 
 // attentionScale is what the products of queries and keys are multiplied with.
 func (c *Config) attentionScale(layer int) float64 {
@@ -301,12 +321,15 @@ func (m *Model) attends(in Input, window int) *tensor.Tensor {
 	return attends
 }
 
-// expandMask is 0 where a token attends and -inf where it doesn't: [rows*kvHeads, group*queries, keys], one copy a head,
-// as the product that adds it needs it. attends is [rows, queries, keys].
+// expandMask is 0 where a token attends and -inf where it doesn't, of attends [rows, queries, keys]: [rows, 1, queries, keys]
+// for fused attention, else one copy a head, [rows*kvHeads, group*queries, keys], as the product that adds it needs it.
 func (m *Model) expandMask(attends *tensor.Tensor) *tensor.Tensor {
 	rows, queries, keys := attends.Dim(0), attends.Dim(1), attends.Dim(2)
 	zeros := tensor.Zeros(m.dtype, rows, 1, queries, keys).ToDevice(m.device)
 	mask := zeros.MaskedFill(attends.LogicalNot().Unsqueeze(1), math.Inf(-1)) // [rows, 1, queries, keys]
+	if fusedAttention() {
+		return mask
+	}
 	heads, kvHeads := int64(m.config.NumAttentionHeads), int64(m.config.NumKeyValueHeads)
 	return mask.Expand(rows, heads, queries, keys).Reshape(rows*kvHeads, heads/kvHeads*queries, keys)
 }
