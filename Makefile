@@ -30,7 +30,7 @@ demo: images $(HELM) ## SFT -> RM -> PPO, DPO and SimPO on a real Kubernetes (DE
 test: deps $(LOCALCLUSTER) $(HELM) $(S3_SERVER) ## Unit tests, and the operator against a real API server
 	@echo "==> Compiling (about 5 minutes the first time)"
 	@go build -v ./... 2>&1 | $(COUNT)
-	@echo "==> Tests (about 2 minutes; their own compilation is extra the first time)"
+	@echo "==> Tests (about 10 minutes; their own compilation is extra the first time)"
 	@assets="$$($(LOCALCLUSTER) env)"; KUBEBUILDER_ASSETS="$$assets" HELM=$(CURDIR)/$(HELM) S3_SERVER=$(CURDIR)/$(S3_SERVER) go test -timeout 30m ./...
 	@go test -C hack/localcluster ./...
 	@echo "==> What GitOps tools and Prometheus make of it, by their own libraries (about 4 minutes the first time)"
