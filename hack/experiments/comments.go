@@ -72,7 +72,7 @@ func (l lab) ptx(ctx context.Context) error {
 	variants := []struct {
 		name        string
 		coefficient float64
-	}{{"PPO", 0}, {"PPO-ptx", 0.3}}
+	}{{"PPO", 0}, {"PPO-ptx", 0.12}}
 	for _, v := range variants {
 		before, after[v.name] = make([][]float64, len(measures)), make([][]float64, len(measures))
 		for seed := range seeds {
@@ -82,9 +82,9 @@ func (l lab) ptx(ctx context.Context) error {
 				Data: runconfig.Data{Train: l.file("functions-train.jsonl"), Eval: l.file("functions-eval.jsonl"), Pretraining: l.file("types.jsonl"), MaxLength: 192},
 				PPO: &runconfig.PPOSettings{
 					RewardModel: l.checkpoint("rm"), MaxNewTokens: 48, MinibatchSize: 32, ValueClipRange: 5, MissingEOSPenalty: ptr(10.), // as the demo's
-					KLCoefficient: ptr(0.05), PTXCoefficient: v.coefficient, ValueLearningRate: 2e-3,
+					KLCoefficient: ptr(0.2), PTXCoefficient: v.coefficient, ValueLearningRate: 2e-3,
 				},
-				Training: runconfig.Training{MaxSteps: 40, BatchSize: 128, LearningRate: 3e-4, WarmupRatio: 0.2, MaxGradNorm: 1},
+				Training: runconfig.Training{MaxSteps: 60, BatchSize: 128, LearningRate: 3e-4, WarmupRatio: 0.2, MaxGradNorm: 1},
 			}
 			if _, err := l.train(ctx, name, c); err != nil {
 				return err
