@@ -25,9 +25,7 @@ const (
 // history remembers which were.
 func (n *next) attempts() {
 	pods := slices.Clone(n.o.Pods)
-	slices.SortFunc(pods, func(a, b corev1.Pod) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(pods, byAge)
 	for i := range pods {
 		if index(&pods[i]) == 0 { // one stands for all
 			n.attempt(&pods[i])

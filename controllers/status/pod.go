@@ -27,12 +27,26 @@ func newest(pods []corev1.Pod) *corev1.Pod {
 		if index(p) != 0 {
 			continue
 		}
-		if n == nil || n.CreationTimestamp.Before(&p.CreationTimestamp) ||
-			n.CreationTimestamp.Equal(&p.CreationTimestamp) && n.Name < p.Name {
+		if n == nil || byAge(*n, *p) < 0 {
 			n = p
 		}
 	}
 	return n
+}
+
+// byAge orders pods, the oldest first. Times are whole seconds: of the pods of one second, those that have ended, or
+// have been told to, made room for the others.
+func byAge(a, b corev1.Pod) int {
+	leaving := func(p corev1.Pod) int {
+		switch {
+		case p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed:
+			return 0
+		case p.DeletionTimestamp != nil:
+			return 1
+		}
+		return 2
+	}
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(leaving(a), leaving(b)), cmp.Compare(a.Name, b.Name))
 }
 
 // succeeded is the pod that ended well, of several the first, which has the result; nil if there is none.
