@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -252,11 +253,17 @@ type object interface {
 	GetName() *string
 }
 
-// applyAll applies a stage's objects, in this order, if none of them is in someone's way.
+// applyAll applies a stage's objects, in this order, if none of them is in someone's way. The last is a Job:
+// where the stage's own is there already, the cache was behind, and all has been done.
 func (r *Reconciler) applyAll(ctx context.Context, stage v1alpha1.Stage, objects ...object) error {
-	for _, obj := range objects {
-		if err := r.nameFree(ctx, stage, schema.FromAPIVersionAndKind(*obj.GetAPIVersion(), *obj.GetKind()), *obj.GetName()); err != nil {
+	for _, obj := range slices.Backward(objects) {
+		gvk := schema.FromAPIVersionAndKind(*obj.GetAPIVersion(), *obj.GetKind())
+		owner, err := r.nameFree(ctx, stage, gvk, *obj.GetName())
+		if err != nil {
 			return err
+		}
+		if gvk.Kind == "Job" && owner == stage.GetUID() {
+			return nil
 		}
 	}
 	for _, obj := range objects {
@@ -287,20 +294,24 @@ func (r *Reconciler) delete(ctx context.Context, job *batchv1.Job) error {
 }
 
 // nameFree says what is in the way of a stage's object. Server-side apply would not: it merges
-// with another's object where no field is in dispute, and makes the stage its owner.
-func (r *Reconciler) nameFree(ctx context.Context, stage v1alpha1.Stage, gvk schema.GroupVersionKind, name string) error {
+// with another's object where no field is in dispute, and makes the stage its owner. controller is whose
+// the object is, if it is there.
+func (r *Reconciler) nameFree(ctx context.Context, stage v1alpha1.Stage, gvk schema.GroupVersionKind, name string) (controller types.UID, err error) {
 	obj := &metav1.PartialObjectMetadata{}
 	obj.SetGroupVersionKind(gvk)
-	err := r.Reader.Get(ctx, client.ObjectKey{Namespace: stage.GetNamespace(), Name: name}, obj)
+	err = r.Reader.Get(ctx, client.ObjectKey{Namespace: stage.GetNamespace(), Name: name}, obj)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil
+		return "", nil
 	case err != nil:
-		return fmt.Errorf("get %s: %w", gvk.Kind, err)
+		return "", fmt.Errorf("get %s: %w", gvk.Kind, err)
 	case !belongs(obj, stage):
-		return fmt.Errorf("%s %q is in the way: it does not belong to this %s; delete it, or give one of them another name", gvk.Kind, obj.Name, stage.StageKind())
+		return "", fmt.Errorf("%s %q is in the way: it does not belong to this %s; delete it, or give one of them another name", gvk.Kind, obj.Name, stage.StageKind())
 	}
-	return nil
+	if c := metav1.GetControllerOf(obj); c != nil {
+		controller = c.UID
+	}
+	return controller, nil
 }
 
 // belongs says whether an object was made for a stage of this kind and name: this one, or one deleted
