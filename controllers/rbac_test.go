@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -393,6 +395,15 @@ func TestLeaderElectionPermissions(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: name}},
+	})
+	eventually(t, func() error { // the API server sees a binding some time after it was made
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: name, ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: ns, Group: "coordination.k8s.io", Resource: "leases", Name: desired.OperatorName, Verb: "get",
+		}}}
+		if err := admin.Create(t.Context(), review); err != nil || review.Status.Allowed {
+			return err
+		}
+		return errors.New(review.Status.Reason)
 	})
 	log := newPermissionLog()
 	lead := func(ctx context.Context) (<-chan struct{}, <-chan error) {
