@@ -141,7 +141,8 @@ type Objective struct {
 	// LabelSmoothing is the probability that a preference label is flipped (DPO, CDPO, Robust).
 	LabelSmoothing float64 `yaml:"labelSmoothing,omitempty"`
 	// PrecomputeReference computes the reference's log-probabilities once, before the first
-	// step, instead of at each step. The values are the same; it saves time from the second epoch on.
+	// step, instead of at each step: later attempts take them over, and with placement.cache other runs of the same
+	// reference and pairs. The values are the same; it saves time from the second epoch on.
 	PrecomputeReference bool `yaml:"precomputeReference,omitempty"`
 	// Tau is IPO's regularisation.
 	Tau float64 `yaml:"tau,omitempty"`

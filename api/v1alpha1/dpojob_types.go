@@ -97,7 +97,8 @@ type DPOObjective struct {
 	// +optional
 	Alpha Decimal `json:"alpha,omitempty"`
 	// PrecomputeReference computes the reference's log-probabilities once, before the first step:
-	// the same values; it saves time from the second epoch on.
+	// later attempts take them over, and with spec.storage.cacheClaim other jobs of the same reference
+	// and pairs. The values are the same; it saves time from the second epoch on.
 	// +optional
 	PrecomputeReference bool `json:"precomputeReference,omitempty"`
 }

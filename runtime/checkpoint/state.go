@@ -17,7 +17,11 @@ import (
 // StateFolder is where resume states live below a run's output, a folder step-N each.
 const StateFolder = "state"
 
-const stepPrefix = "step-"
+const (
+	stepPrefix = "step-"
+	// ReferenceName is of what is kept beside the states: what a run has computed of its reference.
+	ReferenceName = "reference"
+)
 
 // SaveState saves what a run needs to go on after step as <out>/state/step-N. write fills
 // an empty folder; it appears under its name only when whole and on the disk. States older
@@ -51,6 +55,30 @@ func SaveState(out string, step, keepLast int, write func(dir string) error) err
 		}
 	}
 	return nil
+}
+
+// SaveReference saves what a run has computed of its reference as <out>/state/reference, as SaveState does a state. One
+// that is there is replaced.
+func SaveReference(out string, write func(dir string) error) error {
+	root := filepath.Join(out, StateFolder)
+	dir := filepath.Join(root, ReferenceName)
+	if err := writeState(root, dir, filepath.Join(root, storage.TempName(ReferenceName)), write); err != nil {
+		return fmt.Errorf("save %s: %w", dir, err)
+	}
+	return nil
+}
+
+// FindReference is the folder that SaveReference has written, if it is whole; else dir is "".
+func FindReference(out string) (dir string, err error) {
+	dir = filepath.Join(out, StateFolder, ReferenceName)
+	ok, err := complete(dir)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", dir, err)
+	}
+	if !ok {
+		return "", nil
+	}
+	return dir, nil
 }
 
 func writeState(root, dir, temp string, write func(dir string) error) error {
@@ -142,9 +170,9 @@ func savedSteps(out string) ([]int, error) {
 // StateName is the name of a step's state in StateFolder, StateStep the step of a name.
 func StateName(step int) string { return stepPrefix + strconv.Itoa(step) }
 
-// IsState says whether name, in StateFolder, is a state's, complete or not.
+// IsState says whether name, in StateFolder, is a state's or what is kept beside them, complete or not.
 func IsState(name string) bool {
-	if storage.IsTemp(name) {
+	if storage.IsTemp(name) || name == ReferenceName {
 		return true
 	}
 	_, ok := StateStep(name)

@@ -107,26 +107,37 @@ func (r *run) restore(ctx context.Context) error {
 		return err
 	}
 	for _, step := range stateSteps(all) {
-		prefix := stateFolder(step) + "/"
-		files, err := r.stateFiles(ctx, all, prefix)
-		if err == nil {
-			err = r.download(ctx, files)
-		}
-		var torn *storage.DigestError
-		if errors.As(err, &torn) || errors.Is(err, checkpoint.ErrFormat) || errors.Is(err, fs.ErrNotExist) {
-			r.Log.Info("Passing over a state that is not whole", "uri", r.config.Output.URI+"/"+prefix, "err", err.Error())
-			continue
-		}
-		if err != nil {
+		if ok, err := r.downloadWhole(ctx, all, stateFolder(step)); err != nil {
 			return err
+		} else if ok {
+			break
 		}
-		break
+	}
+	if _, err := r.downloadWhole(ctx, all, referenceFolder); err != nil {
+		return err
 	}
 	at := slices.IndexFunc(all, func(o storage.Object) bool { return o.Path == metrics.HistoryFile })
 	if at < 0 {
 		return nil
 	}
 	return r.download(ctx, all[at:at+1])
+}
+
+// downloadWhole brings a folder that has a manifest here, unless it is not whole or not there.
+func (r *run) downloadWhole(ctx context.Context, all []storage.Object, folder string) (ok bool, err error) {
+	if !slices.ContainsFunc(all, func(o storage.Object) bool { return strings.HasPrefix(o.Path, folder+"/") }) {
+		return false, nil
+	}
+	files, err := r.stateFiles(ctx, all, folder+"/")
+	if err == nil {
+		err = r.download(ctx, files)
+	}
+	var torn *storage.DigestError
+	if errors.As(err, &torn) || errors.Is(err, checkpoint.ErrFormat) || errors.Is(err, fs.ErrNotExist) {
+		r.Log.Info("Passing over a state that is not whole", "uri", r.config.Output.URI+"/"+folder, "err", err.Error())
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // clear empties the folder to work in, where an earlier attempt may have been killed. Its lock stays.
@@ -182,7 +193,7 @@ func (r *run) download(ctx context.Context, objects []storage.Object) error {
 	return nil
 }
 
-// stateFiles are the files of a state, by its manifest.
+// stateFiles are the files of a state, or of another folder that has a manifest, by that.
 func (r *run) stateFiles(ctx context.Context, all []storage.Object, prefix string) ([]storage.Object, error) {
 	at := slices.IndexFunc(all, func(o storage.Object) bool { return o.Path == prefix+checkpoint.ManifestFile })
 	if at < 0 {
@@ -226,19 +237,7 @@ func (r *run) saved(ctx context.Context, step int) error {
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx) // a run that was told to end saves its state first
-	prefix := stateFolder(step) + "/"
-	dir := filepath.Join(r.dir, filepath.FromSlash(stateFolder(step)))
-	m, _, err := checkpoint.ReadManifest(dir)
-	if err != nil {
-		return err
-	}
-	if err := storage.Upload(ctx, r.bucket, dir, names(m), prefix, r.Retry); err != nil {
-		return fmt.Errorf("output.uri: write state: %w", err)
-	}
-	if err := storage.Upload(ctx, r.bucket, r.dir, []string{metrics.HistoryFile}, "", r.Retry); err != nil {
-		return fmt.Errorf("output.uri: write state: %w", err)
-	}
-	if err := storage.Upload(ctx, r.bucket, dir, []string{checkpoint.ManifestFile}, prefix, r.Retry); err != nil {
+	if err := r.upload(ctx, stateFolder(step), metrics.HistoryFile); err != nil {
 		return fmt.Errorf("output.uri: write state: %w", err)
 	}
 	all, err := r.list(ctx, r.bucket)
@@ -253,6 +252,22 @@ func (r *run) saved(ctx context.Context, step int) error {
 		}
 	}
 	return nil
+}
+
+// upload writes a folder of the run's to the store, and files beside it, its manifest last.
+func (r *run) upload(ctx context.Context, folder string, beside ...string) error {
+	dir := filepath.Join(r.dir, filepath.FromSlash(folder))
+	m, _, err := checkpoint.ReadManifest(dir)
+	if err != nil {
+		return err
+	}
+	if err := storage.Upload(ctx, r.bucket, dir, names(m), folder+"/", r.Retry); err != nil {
+		return err
+	}
+	if err := storage.Upload(ctx, r.bucket, r.dir, beside, "", r.Retry); err != nil {
+		return err
+	}
+	return storage.Upload(ctx, r.bucket, dir, []string{checkpoint.ManifestFile}, folder+"/", r.Retry)
 }
 
 func names(m *checkpoint.Manifest) (list []string) {

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,6 +25,8 @@ type plan struct {
 	questions []data.Question
 	// method takes over the policy.
 	method func(policy *model.Model) (train.Method, error)
+	// prepare is called before the first step; it may be nil.
+	prepare func(ctx context.Context, m train.Method) error
 	// finish is called after the last step and adds to the metrics; it may be nil.
 	finish func(m train.Method, metrics map[string]float64)
 }
@@ -64,7 +67,11 @@ func (r *run) planSFT(e *data.Encoder) (plan, []int, error) {
 func (r *run) planPreference(e *data.Encoder) (plan, []int, error) {
 	c := r.config
 	s, err := load(r, one(e.Pair))
-	return plan{weights: s.weights, method: func(policy *model.Model) (train.Method, error) {
+	p := plan{weights: s.weights}
+	if c.Objective.PrecomputeReference {
+		p.prepare = r.precompute
+	}
+	p.method = func(policy *model.Model) (train.Method, error) {
 		loss, err := train.PairLossOf(*c.Objective)
 		if err != nil {
 			return nil, invalidField("objective.type", err)
@@ -79,15 +86,9 @@ func (r *run) planPreference(e *data.Encoder) (plan, []int, error) {
 				return nil, err
 			}
 		}
-		if c.Objective.PrecomputeReference {
-			m.Precompute(func(done, of int) {
-				r.progress.Message = fmt.Sprintf("Computing the reference's log-probabilities: %d of %d pairs", done, of)
-				r.report(r.progress)
-			})
-			r.progress.Message = ""
-		}
 		return r.descend(policy, m)
-	}}, s.heldRecords, err
+	}
+	return p, s.heldRecords, err
 }
 
 func (r *run) planKTO(e *data.Encoder) (plan, []int, error) {

@@ -50,6 +50,11 @@ func (r *run) trainAndPublish(ctx context.Context) (runconfig.Result, error) {
 	if err := r.checkSpace(method.Learners()); err != nil {
 		return runconfig.Result{}, err
 	}
+	if plan.prepare != nil {
+		if err := plan.prepare(ctx, method); err != nil {
+			return runconfig.Result{}, err
+		}
+	}
 	answers := func() []string { return nil }
 	if !method.Published().HasScore() { // a reward model answers nothing
 		answers = func() []string {

@@ -48,6 +48,53 @@ type index struct {
 // the only file in it. Everything is verified against what was promised, and an entry that is there against what it
 // was when it was fetched.
 func (c *Cache) Get(ctx context.Context, key string, open func() (Remote, []Object, error)) (dir string, files []Object, err error) {
+	return c.get(ctx, key, func(temp string) (index, error) {
+		remote, objects, err := open()
+		if err != nil {
+			return index{}, err
+		}
+		return c.fetch(ctx, key, temp, remote, objects)
+	})
+}
+
+// Find is Get of what is there already; else dir is "".
+func (c *Cache) Find(ctx context.Context, key string) (dir string, err error) {
+	dir, _, err = c.find(ctx, key)
+	return dir, err
+}
+
+// Put makes an entry of the files that write puts into an empty folder, at most size bytes, unless there is one.
+func (c *Cache) Put(ctx context.Context, key string, size int64, write func(dir string) error) error {
+	_, _, err := c.get(ctx, key, func(temp string) (in index, err error) {
+		if err := c.makeRoom(ctx, key, size); err != nil {
+			return in, err
+		}
+		dir := filepath.Join(temp, filesFolder)
+		if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil { // what a killed process has left
+			return in, err
+		}
+		if err := write(dir); err != nil {
+			return in, err
+		}
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			return in, err
+		}
+		var objects []Object
+		for _, f := range files {
+			info, err := f.Info()
+			if err != nil {
+				return in, err
+			}
+			objects = append(objects, Object{Path: f.Name(), Size: info.Size()})
+		}
+		return sums(dir, objects)
+	})
+	return err
+}
+
+// get is Get, with what fills the folder of an entry that is not there.
+func (c *Cache) get(ctx context.Context, key string, fill func(temp string) (index, error)) (dir string, files []Object, err error) {
 	if dir, files, err = c.find(ctx, key); err != nil || dir != "" {
 		return dir, files, err
 	}
@@ -55,22 +102,26 @@ func (c *Cache) Get(ctx context.Context, key string, open func() (Remote, []Obje
 	if err := os.MkdirAll(filepath.Join(temp, filesFolder), 0o755); err != nil {
 		return "", nil, err
 	}
-	unlock, err := Lock(ctx, temp, func() { c.Waiting(key) })
+	unlock, err := Lock(ctx, temp, func() {
+		if c.Waiting != nil {
+			c.Waiting(key)
+		}
+	})
 	if err != nil && !errors.Is(err, ErrNoLocks) {
 		return "", nil, err
 	}
 	if err == nil {
 		defer unlock()
 	}
-	// The one that was waited for may have fetched it, and with it goes the folder that was locked.
+	// The one that was waited for may have filled it, and with it goes the folder that was locked.
 	if dir, files, err = c.find(ctx, key); err != nil || dir != "" {
 		return dir, files, err
 	}
-	remote, objects, err := open()
+	in, err := fill(temp)
 	if err != nil {
 		return "", nil, err
 	}
-	if err := c.fetch(ctx, key, temp, remote, objects); err != nil {
+	if err := c.seal(ctx, key, temp, in); err != nil {
 		return "", nil, err
 	}
 	return c.find(ctx, key)
@@ -84,16 +135,15 @@ func Path(dir string, files []Object) string {
 	return dir
 }
 
-func (c *Cache) fetch(ctx context.Context, key, temp string, remote Remote, objects []Object) error {
+func (c *Cache) fetch(ctx context.Context, key, temp string, remote Remote, objects []Object) (in index, err error) {
 	var total int64
 	for _, o := range objects {
 		total += o.Size
 	}
 	if err := c.makeRoom(ctx, key, total); err != nil {
-		return err
+		return in, err
 	}
 	dir := filepath.Join(temp, filesFolder)
-	var in index
 	var torn *DigestError
 	for again := false; ; again = true {
 		var mu sync.Mutex
@@ -105,22 +155,26 @@ func (c *Cache) fetch(ctx context.Context, key, temp string, remote Remote, obje
 			c.Progress(key, done, total)
 		})
 		if err != nil {
-			return err
+			return in, err
 		}
 		if in, err = sums(dir, objects); err == nil {
-			break
+			return in, nil
 		}
 		if err := os.RemoveAll(dir); err != nil {
-			return err
+			return in, err
 		}
 		if !errors.As(err, &torn) || again {
-			return err
+			return in, err
 		}
 		// What an earlier attempt left may be at fault: once more, from the beginning.
 		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
+			return in, err
 		}
 	}
+}
+
+// seal makes an entry of a folder whose files are whole.
+func (c *Cache) seal(ctx context.Context, key, temp string, in index) error {
 	b, err := json.Marshal(in)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/data"
@@ -68,8 +69,9 @@ type Preference struct {
 	// Group's ranks divide the work among them; nil: this process does it all.
 	Group *distributed.Group
 
-	// reference logps [2*pairs], chosen before rejected, once Precompute ran; else nil.
-	precomputed []float64
+	// ReferenceLogps are the reference's of each response, [2*(examples+held)], chosen before rejected; nil: every step computes those that
+	// it needs.
+	ReferenceLogps []float64
 }
 
 // Lengths implements Loss.
@@ -78,13 +80,14 @@ func (d *Preference) Lengths() []int { return evaluate.Lengths(d.Examples) }
 // Begin implements Loss: the pairs of the whole batch.
 func (d *Preference) Begin(batch []int) float64 { return float64(len(batch)) }
 
-// Precompute keeps the reference's logps of every training pair, so that a step need not
-// run the reference. progress is told how many of how many pairs are done.
-func (d *Preference) Precompute(progress func(done, of int)) {
-	kept := make([]float64, 2*len(d.Examples))
+// Precompute is what ReferenceLogps may be set to, so that no step need run the reference. progress is told how many of how many
+// pairs are done.
+func (d *Preference) Precompute(progress func(done, of int)) []float64 {
+	pairs := slices.Concat(d.Examples, d.Held)
+	kept := make([]float64, 2*len(pairs))
 	var done int
-	inChunks(d.Group, d.Lengths(), d.MicroBatchSize, func(micro []int, idle bool) {
-		logps := d.referenceLogps(data.BatchPairs(data.Pick(d.Examples, micro), d.Pad)).Float64s()
+	inChunks(d.Group, evaluate.Lengths(pairs), d.MicroBatchSize, func(micro []int, idle bool) {
+		logps := d.referenceLogps(data.BatchPairs(data.Pick(pairs, micro), d.Pad)).Float64s()
 		if idle {
 			return
 		}
@@ -92,25 +95,15 @@ func (d *Preference) Precompute(progress func(done, of int)) {
 			copy(kept[2*i:2*i+2], logps[2*j:2*j+2])
 		}
 		done += len(micro)
-		progress(min(done*d.Group.World(), len(d.Examples)), len(d.Examples))
+		progress(min(done*d.Group.World(), len(pairs)), len(pairs))
 	})
-	d.precomputed = d.Group.SumOf(kept) // each is computed by one rank
+	return d.Group.SumOf(kept) // each is computed by one rank
 }
 
 // Of implements Loss.
 func (d *Preference) Of(examples []int, m *Metrics) *tensor.Tensor {
 	batch := data.BatchPairs(data.Pick(d.Examples, examples), d.Pad)
-	var reference *tensor.Tensor // [2*pairs]
-	if d.precomputed == nil {
-		reference = d.referenceLogps(batch)
-	} else {
-		var kept []float64
-		for _, i := range examples {
-			kept = append(kept, d.precomputed[2*i:2*i+2]...)
-		}
-		reference = tensor.FromFloat64(kept, int64(len(kept)))
-	}
-	loss, _ := d.loss(batch, reference, m)
+	loss, _ := d.loss(batch, d.reference(batch, examples, 0), m)
 	return loss
 }
 
@@ -147,6 +140,18 @@ func (d *Preference) loss(batch data.Batch, reference *tensor.Tensor, m *Metrics
 	return loss, policy
 }
 
+// reference is [2*pairs], looked up for examples, which count from first, or computed.
+func (d *Preference) reference(batch data.Batch, examples []int, first int) *tensor.Tensor {
+	if d.ReferenceLogps == nil {
+		return d.referenceLogps(batch)
+	}
+	var kept []float64
+	for _, i := range examples {
+		kept = append(kept, d.ReferenceLogps[2*(first+i):2*(first+i)+2]...)
+	}
+	return tensor.FromFloat64(kept, int64(len(kept)))
+}
+
 // referenceLogps is nil without a reference.
 func (d *Preference) referenceLogps(batch data.Batch) (logps *tensor.Tensor) {
 	if d.Reference == nil {
@@ -166,7 +171,7 @@ func (d *Preference) Evaluate() map[string]float64 {
 	likelihood, length := make([]float64, len(d.Held)), make([]float64, len(d.Held))
 	values := heldOut(d.Group, evaluate.Lengths(d.Held), d.MicroBatchSize, func(examples []int, m *Metrics, idle bool) {
 		batch := data.BatchPairs(data.Pick(d.Held, examples), d.Pad)
-		_, policy := d.loss(batch, d.referenceLogps(batch), m)
+		_, policy := d.loss(batch, d.reference(batch, examples, len(d.Examples)), m)
 		for i, logp := range policy.Chosen.Float64s() {
 			if n := float64(batch.Lengths[2*i]); !idle {
 				likelihood[examples[i]], length[examples[i]] = logp/n, n
