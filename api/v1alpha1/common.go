@@ -30,7 +30,7 @@ type URI string
 type DataURI string
 
 // StageReference names a stage. Its checkpoint is used once it is trained.
-// +kubebuilder:validation:XValidation:rule="has(self.__namespace__) == has(self.claim)",fieldPath=".claim",message="goes with namespace: a pod mounts claims of its own namespace only, so claim names the one that holds the same files"
+// +kubebuilder:validation:XValidation:rule="!has(self.claim) || has(self.__namespace__)",fieldPath=".claim",message="goes with namespace"
 type StageReference struct {
 	Kind StageKind `json:"kind"`
 	// +kubebuilder:validation:MinLength=1
@@ -40,7 +40,8 @@ type StageReference struct {
 	// +optional
 	Namespace NamespaceName `json:"namespace,omitempty"`
 	// Claim of this resource's namespace through which the stage's files are read, when that is in
-	// another namespace: two volumes of one file server, say. The files are verified by digest.
+	// another namespace and publishes to a claim: two volumes of one file server, say. A pod mounts claims of its own
+	// namespace only. The files are verified by digest.
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
@@ -367,7 +368,7 @@ type LoRA struct {
 	// +optional
 	TargetModules []ModuleName `json:"targetModules,omitempty"`
 	// Publish says what becomes of the adapters: Merged adds them to the weights, as a checkpoint like any other; Adapter
-	// publishes them alone, in PEFT's format, which no other stage can start from.
+	// publishes them alone, in PEFT's format; another stage that starts from it reads the base too.
 	// +kubebuilder:validation:Enum=Merged;Adapter
 	// +kubebuilder:default=Merged
 	// +optional

@@ -28,7 +28,9 @@ const (
 	ReasonUpstreamFailed   = "UpstreamFailed"
 	// ReasonUpstreamNotShared is for a stage of another namespace that is not there or not shared.
 	ReasonUpstreamNotShared = "UpstreamNotShared"
-	// ReasonUpstreamIsAdapter is for a stage that publishes an adapter, which no other can start from.
+	// ReasonClaimNotNamed is for a stage of another namespace whose files are on a claim, and no claim of this one's is named.
+	ReasonClaimNotNamed = "ClaimNotNamed"
+	// ReasonUpstreamIsAdapter is for a stage that publishes an adapter whose base is out of reach.
 	ReasonUpstreamIsAdapter = "UpstreamIsAdapter"
 	ReasonReferenceCycle    = "ReferenceCycle"
 

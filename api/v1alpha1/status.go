@@ -123,7 +123,8 @@ type Artifact struct {
 
 // Input is an artifact that goes into a run.
 type Input struct {
-	// Role is model, reference, rewardModel, value, tokenizer, train, eval, demonstrations or pretraining.
+	// Role is model, reference, rewardModel, value, tokenizer, train, eval, demonstrations or pretraining; of what an adapter
+	// goes on, the adapter's and Base.
 	Role     string `json:"role"`
 	Artifact `json:",inline"`
 	// From is the stage that published it.
@@ -143,6 +144,9 @@ const (
 	RoleDemonstrations = "demonstrations"
 	RolePretraining    = "pretraining"
 )
+
+// BaseOf is the role of the checkpoint that an adapter goes on.
+func BaseOf(role string) string { return role + "Base" }
 
 // Attempt is one pod of a run, or several that train together.
 type Attempt struct {

@@ -51,21 +51,17 @@ func claimsOf(c *runconfig.RunConfig, remote func()) ([]claim, error) {
 		readOnly[u.Host] = ro && (before || !known)
 		return nil
 	}
-	uris := []string{c.Model.URI}
-	if c.Model.Tokenizer != nil {
-		uris = append(uris, c.Model.Tokenizer.URI)
-	}
-	if c.Reference != nil {
-		uris = append(uris, c.Reference.URI)
-	}
-	if p := c.PPO; p != nil {
-		uris = append(uris, p.RewardModel.URI)
-		if p.Value != nil {
-			uris = append(uris, p.Value.URI)
+	var uris []string
+	for _, source := range c.Sources() {
+		uris = append(uris, source.URI)
+		if source.Base != nil {
+			uris = append(uris, source.Base.URI)
 		}
 	}
-	for _, d := range slices.Concat(c.Data.Train, c.Data.Eval, c.Data.Demonstrations, c.Data.Pretraining) {
-		uris = append(uris, d.URI)
+	for _, list := range c.Data.Lists() {
+		for _, d := range list.Datasets {
+			uris = append(uris, d.URI)
+		}
 	}
 	for _, u := range uris {
 		if err := add(u, true); err != nil {

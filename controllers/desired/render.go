@@ -237,13 +237,23 @@ func (r *renderer) source(role string, s v1alpha1.CheckpointSource) runconfig.So
 	if s.From == nil {
 		return runconfig.Source{URI: string(s.URI), Digest: string(s.Digest)}
 	}
+	source := r.upstream(role)
+	if source == nil {
+		r.fail("spec."+role+".from", fmt.Errorf("%s %q is not resolved", s.From.Kind, s.From.Name))
+		return runconfig.Source{}
+	}
+	source.Base = r.upstream(v1alpha1.BaseOf(role))
+	return *source
+}
+
+// upstream is nil for a role that no stage fills.
+func (r *renderer) upstream(role string) *runconfig.Source {
 	for _, in := range r.resolved {
 		if in.Role == role {
-			return runconfig.Source{URI: in.URI, Digest: in.Digest}
+			return &runconfig.Source{URI: in.URI, Digest: in.Digest}
 		}
 	}
-	r.fail("spec."+role+".from", fmt.Errorf("%s %q is not resolved", s.From.Kind, s.From.Name))
-	return runconfig.Source{}
+	return nil
 }
 
 // optionalSource is nil for an absent one.

@@ -38,7 +38,7 @@ type Run struct {
 	Job           *batchac.JobApplyConfiguration
 }
 
-// NewRun renders a stage whose references are resolved, an input for each of its Upstreams, with the
+// NewRun renders a stage whose references are resolved, an input for each of its Upstreams and of their bases, with the
 // lineage of these. An error is a spec that the trainer would refuse; it names the field.
 func NewRun(stage v1alpha1.Stage, resolved []v1alpha1.Input, lineage []v1alpha1.Ancestor, settings Settings) (*Run, error) {
 	c, err := render(stage, resolved)
@@ -113,32 +113,17 @@ func allInputs(c *runconfig.RunConfig, resolved []v1alpha1.Input) []v1alpha1.Inp
 				in.From = r.From
 			}
 		}
-		if uri != "" {
-			list = append(list, in)
+		list = append(list, in)
+	}
+	for _, s := range c.Sources() {
+		add(s.Role, s.URI, s.Digest)
+		if s.Base != nil {
+			add(v1alpha1.BaseOf(s.Role), s.Base.URI, s.Base.Digest)
 		}
 	}
-	add(v1alpha1.RoleModel, c.Model.URI, c.Model.Digest)
-	if t := c.Model.Tokenizer; t != nil {
-		add(v1alpha1.RoleTokenizer, t.URI, t.Digest)
-	}
-	if r := c.Reference; r != nil {
-		add(v1alpha1.RoleReference, r.URI, r.Digest)
-	}
-	if p := c.PPO; p != nil {
-		add(v1alpha1.RoleRewardModel, p.RewardModel.URI, p.RewardModel.Digest)
-		if p.Value != nil {
-			add(v1alpha1.RoleValue, p.Value.URI, p.Value.Digest)
-		}
-	}
-	for _, files := range []struct {
-		role string
-		list []runconfig.Dataset
-	}{
-		{v1alpha1.RoleTrain, c.Data.Train}, {v1alpha1.RoleEval, c.Data.Eval},
-		{v1alpha1.RoleDemonstrations, c.Data.Demonstrations}, {v1alpha1.RolePretraining, c.Data.Pretraining},
-	} {
-		for _, d := range files.list {
-			add(files.role, d.URI, d.Digest)
+	for _, files := range c.Data.Lists() {
+		for _, d := range files.Datasets {
+			add(files.Role, d.URI, d.Digest)
 		}
 	}
 	return list

@@ -17,7 +17,8 @@ import (
 
 // Inputs are what was found for a stage's references.
 type Inputs struct {
-	// Resolved has an entry per upstream, in their order; incomplete when there is a Problem.
+	// Resolved has an entry per upstream, in their order, each followed by the base of an adapter; incomplete when there is a
+	// Problem.
 	Resolved []v1alpha1.Input
 	// Lineage is every checkpoint behind the resolved ones, and these, the oldest first.
 	Lineage []v1alpha1.Ancestor
@@ -61,24 +62,55 @@ func Gather(ctx context.Context, r client.Reader, stage v1alpha1.Stage) (Inputs,
 			return in, nil
 		}
 		status := up.StageStatus()
-		output := *status.Output
-		if u.Ref.Claim != "" && strings.HasPrefix(output.URI, "pvc://") {
-			_, path, _ := strings.Cut(strings.TrimPrefix(output.URI, "pvc://"), "/")
-			output.URI = "pvc://" + u.Ref.Claim + "/" + path
-		}
 		in.Resolved = append(in.Resolved, v1alpha1.Input{
 			Role:     u.Role,
-			Artifact: output,
+			Artifact: here(u.Ref, *status.Output),
 			From: &v1alpha1.InputStage{
 				Kind: u.Ref.Kind, Namespace: string(u.Ref.Namespace), Name: u.Ref.Name, UID: up.GetUID(), Generation: status.RunGeneration,
 			},
 		})
+		if base := baseOf(up); base != nil {
+			base.Role, base.Artifact = v1alpha1.BaseOf(u.Role), here(u.Ref, base.Artifact)
+			in.Resolved = append(in.Resolved, *base)
+		}
 		in.addLineage(up)
 		if t := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionTrained).LastTransitionTime; t.After(in.Since) {
 			in.Since = t.Time
 		}
 	}
 	return in, nil
+}
+
+// here is an artifact as this namespace's pods see it.
+func here(ref v1alpha1.StageReference, a v1alpha1.Artifact) v1alpha1.Artifact {
+	if rest, on := strings.CutPrefix(a.URI, "pvc://"); on && ref.Claim != "" {
+		_, path, _ := strings.Cut(rest, "/")
+		a.URI = "pvc://" + ref.Claim + "/" + path
+	}
+	return a
+}
+
+// claim is that of an URI, if it has one.
+func claim(uri string) string {
+	rest, on := strings.CutPrefix(uri, "pvc://")
+	if !on {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return name
+}
+
+// baseOf is what the adapter goes on that a trained stage has published; nil for one that publishes whole checkpoints.
+func baseOf(up v1alpha1.Stage) *v1alpha1.Input {
+	if !up.StageSpec().Training.PublishesAdapter() {
+		return nil
+	}
+	for _, in := range up.StageStatus().Inputs {
+		if in.Role == v1alpha1.RoleModel {
+			return &in
+		}
+	}
+	return nil
 }
 
 // maxLineage bounds a status; a chain of so many stages is nobody's.
@@ -118,11 +150,12 @@ func check(u v1alpha1.Upstream, up v1alpha1.Stage) *Problem {
 		}
 	}
 	status := up.StageStatus()
-	switch {
-	case up.StageSpec().Training.PublishesAdapter():
+	switch on := claim(up.StageSpec().Output.URI); {
+	case on != "" && u.Ref.Namespace != "" && u.Ref.Claim == "":
 		return &Problem{
-			Reason:  v1alpha1.ReasonUpstreamIsAdapter,
-			Message: fmt.Sprintf("%s: %s %q publishes an adapter, which is no checkpoint without its base: set its training.lora.publish to Merged", u.Field, u.Ref.Kind, u.Ref.Name),
+			Reason: v1alpha1.ReasonClaimNotNamed,
+			Message: fmt.Sprintf("%s.claim: %s %q publishes to claim %q of namespace %s, and pods mount claims of their own namespace only: name one that holds the same files",
+				u.Field, u.Ref.Kind, u.Ref.Name, on, u.Ref.Namespace),
 		}
 	case status.ObservedGeneration != up.GetGeneration() && status.ObservedGeneration > 0:
 		// What it has may be about to be replaced.
@@ -131,7 +164,7 @@ func check(u v1alpha1.Upstream, up v1alpha1.Stage) *Problem {
 			Message: fmt.Sprintf("%s: %s %q has just been changed", u.Field, u.Ref.Kind, u.Ref.Name),
 		}
 	case meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionTrained) && status.Output != nil && status.Output.Digest != "":
-		return nil
+		return checkBase(u, up)
 	case status.Phase == v1alpha1.PhaseFailed:
 		return &Problem{
 			Reason:  v1alpha1.ReasonUpstreamFailed,
@@ -142,6 +175,25 @@ func check(u v1alpha1.Upstream, up v1alpha1.Stage) *Problem {
 			Reason:  v1alpha1.ReasonUpstreamNotReady,
 			Message: fmt.Sprintf("%s: %s %q is not trained yet", u.Field, u.Ref.Kind, u.Ref.Name),
 		}
+	}
+}
+
+// checkBase is nil if the stage publishes no adapter, or what that goes on is within reach.
+func checkBase(u v1alpha1.Upstream, up v1alpha1.Stage) *Problem {
+	if !up.StageSpec().Training.PublishesAdapter() {
+		return nil
+	}
+	base, why := baseOf(up), "its status does not say on what"
+	if base != nil {
+		on := claim(base.URI)
+		if on == "" || u.Ref.Namespace == "" || on == claim(up.StageStatus().Output.URI) {
+			return nil
+		}
+		why = fmt.Sprintf("its base is on claim %q of namespace %s, where its output is not", on, u.Ref.Namespace)
+	}
+	return &Problem{
+		Reason:  v1alpha1.ReasonUpstreamIsAdapter,
+		Message: fmt.Sprintf("%s: %s %q publishes an adapter, and %s: set its training.lora.publish to Merged", u.Field, u.Ref.Kind, u.Ref.Name, why),
 	}
 }
 

@@ -61,9 +61,11 @@ func TestGather(t *testing.T) {
 		"no value function": {
 			valued(ppo("p", "SFTJob/a", "RewardModelJob/r"), "RewardModelJob/v"), cluster{"SFTJob/a": with(sft("a", ""), trained), "RewardModelJob/r": with(rm("r", ""), trained)},
 			v1alpha1.ReasonUpstreamNotFound, `spec.value.from: there is no RewardModelJob "v"`},
-		"an adapter": {
+		"an adapter of unknown base": {
 			dpo("d", "SFTJob/a", ""), cluster{"SFTJob/a": with(adapter(sft("a", "")), trained)},
 			v1alpha1.ReasonUpstreamIsAdapter, `spec.model.from: SFTJob "a" publishes an adapter`},
+		"an untrained adapter": {
+			dpo("d", "SFTJob/a", ""), cluster{"SFTJob/a": adapter(sft("a", ""))}, v1alpha1.ReasonUpstreamNotReady, "not trained yet"},
 		"diamond": {dpo("d", "SFTJob/a", "SFTJob/a"), cluster{"SFTJob/a": with(sft("a", ""), trained)}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,6 +90,55 @@ func TestGather(t *testing.T) {
 				if r.Role != ups[i].Role || r.Digest != "sha256:1" || r.From.Generation != 4 || !in.Since.Equal(trainedAt.Time) {
 					t.Errorf("resolved %+v since %v", r, in.Since)
 				}
+			}
+		})
+	}
+}
+
+// TestAdapters: what an adapter goes on comes after it, as this namespace's pods see it.
+func TestAdapters(t *testing.T) {
+	elsewhere := func(claim string) v1alpha1.Stage {
+		d := dpo("d", "SFTJob/a", "")
+		d.Namespace, d.Spec.Model.From.Namespace, d.Spec.Model.From.Claim = "here", "there", claim
+		return d
+	}
+	for name, c := range map[string]struct {
+		stage        v1alpha1.Stage
+		output, base string
+		want         string // the base's URI
+		reason       string
+	}{
+		"its namespace":           {dpo("d", "SFTJob/a", ""), "pvc://m/x", "pvc://base/b", "pvc://base/b", ""},
+		"a hub's":                 {elsewhere("mine"), "pvc://m/x", "hf://lab/base@v1", "hf://lab/base@v1", ""},
+		"another's, on its claim": {elsewhere("mine"), "pvc://m/x", "pvc://m/b", "pvc://mine/b", ""},
+		"another's, on another":   {elsewhere("mine"), "pvc://m/x", "pvc://base/b", "", v1alpha1.ReasonUpstreamIsAdapter},
+		"another's, in a store":   {elsewhere(""), "s3://m/x", "s3://m/b", "s3://m/b", ""},
+		"another's, unnamed":      {elsewhere(""), "pvc://m/x", "pvc://m/b", "", v1alpha1.ReasonClaimNotNamed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := adapter(sft("a", ""))
+			a.Spec.SharedWith, a.Spec.Output.URI = []v1alpha1.NamespaceName{"here"}, c.output
+			status := trained
+			status.Output = &v1alpha1.Artifact{URI: c.output, Digest: "sha256:1"}
+			status.Inputs = []v1alpha1.Input{
+				{Role: v1alpha1.RoleTrain, Artifact: v1alpha1.Artifact{URI: "pvc://data/x"}},
+				{Role: v1alpha1.RoleModel, Artifact: v1alpha1.Artifact{URI: c.base, Digest: "sha256:2"}, From: &v1alpha1.InputStage{Name: "base"}},
+			}
+			in, err := Gather(t.Context(), cluster{"SFTJob/a": with(a, status)}, c.stage)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.reason != "" {
+				if in.Problem == nil || in.Problem.Reason != c.reason {
+					t.Errorf("problem is %+v, want %s", in.Problem, c.reason)
+				}
+				return
+			}
+			if in.Problem != nil || len(in.Resolved) != 2 {
+				t.Fatalf("got %+v", in)
+			}
+			if b := in.Resolved[1]; b.Role != "modelBase" || b.URI != c.want || b.Digest != "sha256:2" || b.From == nil || b.From.Name != "base" {
+				t.Errorf("the base is %+v", b)
 			}
 		})
 	}

@@ -126,7 +126,7 @@ func isAdapter(dir string) (bool, error) {
 }
 
 // baseOf is the checkpoint that the adapter in a folder goes on: the one that the source names, or the one that its
-// manifest says it was trained on. It is nil for a folder with a checkpoint.
+// manifest says it was trained on; of a hub, at that commit. It is nil for a folder with a checkpoint.
 func (r *run) baseOf(field, dir string, s runconfig.Source) (*runconfig.Source, error) {
 	adapter, err := isAdapter(dir)
 	switch {
@@ -134,8 +134,8 @@ func (r *run) baseOf(field, dir string, s runconfig.Source) (*runconfig.Source, 
 		return nil, invalidData(field+".uri", err)
 	case !adapter && s.Base != nil:
 		return nil, invalidField(field+".base", fmt.Errorf("%s has no %s: only an adapter has a base", s.URI, adapterFile))
-	case !adapter || s.Base != nil:
-		return s.Base, nil
+	case !adapter:
+		return nil, nil
 	}
 	m, _, err := checkpoint.ReadManifest(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -143,12 +143,26 @@ func (r *run) baseOf(field, dir string, s runconfig.Source) (*runconfig.Source, 
 	}
 	if m != nil {
 		for _, in := range m.Inputs {
-			if in.Role == "model" && in.URI != "" {
-				return &runconfig.Source{URI: in.URI, Digest: in.Digest}, nil
+			if named := s.Base; in.Role == "model" && in.URI != "" && (named == nil || named.URI == in.URI && named.Digest == in.Digest) {
+				return &runconfig.Source{URI: atCommit(in), Digest: in.Digest}, nil
 			}
 		}
 	}
+	if s.Base != nil {
+		return s.Base, nil
+	}
 	return nil, invalidField(field+".base", fmt.Errorf("is missing: %s is an adapter, and nothing says what it goes on", s.URI))
+}
+
+// atCommit is the URI of what was read then, where the revision may have moved on.
+func atCommit(in runconfig.Artifact) string {
+	parts := strings.SplitN(in.URI, "/", 5) // hf://org/name@revision/path
+	if in.Commit == "" || len(parts) < 4 {
+		return in.URI
+	}
+	name, _, _ := strings.Cut(parts[3], "@")
+	parts[3] = name + "@" + in.Commit
+	return strings.Join(parts, "/")
 }
 
 // readAdapter reads adapter_config.json. What would change the computation in a way that is not known here is an error.

@@ -26,38 +26,14 @@ import (
 // verifyInputs reads every input once, before anything expensive: it must exist and match
 // its digest. The digests become part of the checkpoint's manifest.
 func (r *run) verifyInputs(ctx context.Context) error {
-	c := r.config
-	if c.Model.URI != "" {
-		if err := r.verifyFolder(ctx, "model", "model", c.Model.Source); err != nil {
+	for _, s := range r.config.Sources() {
+		if err := r.verifyFolder(ctx, s.Role, s.Field, s.Source); err != nil {
 			return err
 		}
 	}
-	if t := c.Model.Tokenizer; t != nil && t.URI != "" {
-		if err := r.verifyFolder(ctx, "tokenizer", "model.tokenizer", t.Source); err != nil {
-			return err
-		}
-	}
-	if c.Reference != nil {
-		if err := r.verifyFolder(ctx, "reference", "reference", *c.Reference); err != nil {
-			return err
-		}
-	}
-	if p := c.PPO; p != nil {
-		if err := r.verifyFolder(ctx, "rewardModel", "ppo.rewardModel", p.RewardModel); err != nil {
-			return err
-		}
-		if p.Value != nil {
-			if err := r.verifyFolder(ctx, "value", "ppo.value", *p.Value); err != nil {
-				return err
-			}
-		}
-	}
-	for _, list := range []struct {
-		role     string
-		datasets []runconfig.Dataset
-	}{{"train", c.Data.Train}, {"eval", c.Data.Eval}, {"demonstrations", c.Data.Demonstrations}, {"pretraining", c.Data.Pretraining}} {
-		for i, d := range list.datasets {
-			if err := r.verifyDataset(ctx, list.role, fmt.Sprintf("data.%s[%d]", list.role, i), d); err != nil {
+	for _, list := range r.config.Data.Lists() {
+		for i, d := range list.Datasets {
+			if err := r.verifyDataset(ctx, list.Role, fmt.Sprintf("data.%s[%d]", list.Role, i), d); err != nil {
 				return err
 			}
 		}
@@ -66,9 +42,12 @@ func (r *run) verifyInputs(ctx context.Context) error {
 }
 
 // verifyFolder verifies a published checkpoint by its manifest, and the base of an adapter with it. A folder
-// without one, as a hub has them, is taken as it is when no digest is asked for.
+// without one, as a hub has them, has the digest of its files; one of this machine is taken as it is when no digest is asked for.
 func (r *run) verifyFolder(ctx context.Context, role, field string, s runconfig.Source) error {
 	f, err := r.fetch(ctx, field, s.URI, s.Digest, r.chooseCheckpoint(ctx, s.Digest))
+	if errors.Is(err, errNoManifest) { // the digest is that of its files
+		f, err = r.fetch(ctx, field, s.URI, "", r.chooseCheckpoint(ctx, ""))
+	}
 	if err != nil {
 		return err
 	}
@@ -94,8 +73,11 @@ func (r *run) verifyManifest(role, field, dir string, s runconfig.Source, f fetc
 	}
 	_, digest, err := checkpoint.ReadManifest(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		if s.Digest != "" {
+		if s.Digest != "" && f.digest == "" {
 			return invalidData(field+".digest", fmt.Errorf("%s has no manifest.json to verify", s.URI))
+		}
+		if s.Digest != "" && f.digest != s.Digest {
+			return fmt.Errorf("%s.digest: %w", field, &storage.DigestError{Path: s.URI, Want: s.Digest, Got: f.digest})
 		}
 		r.inputs = append(r.inputs, runconfig.Artifact{Role: role, URI: s.URI, Digest: f.digest, Commit: f.commit})
 		return nil
