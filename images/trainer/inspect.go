@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 )
 
 func inspectCommand() *cobra.Command {
-	var config string
+	var config, cache string
 	var asJSON bool
 	var o inspect.Options
 	var adHoc adHoc
@@ -32,7 +33,8 @@ what is dropped, duplicates, held-out examples that are trained on, and what is 
 
 The exit code is 2 when training on this data would be refused. No weights are read and no device is needed.`,
 		Example: `  trainer data inspect --config run.yaml --examples 2
-  trainer data inspect --data train.jsonl.gz --eval test.jsonl --tokenizer checkpoint --max-length 512 --json`,
+  trainer data inspect --data train.jsonl.gz --eval test.jsonl --tokenizer checkpoint --max-length 512 --json
+  trainer data inspect --data hf://datasets/org/pairs@main --tokenizer hf://org/model`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			defer endAtSignal(c.Context())()
@@ -46,7 +48,8 @@ The exit code is 2 when training on this data would be refused. No weights are r
 			if err != nil {
 				return err
 			}
-			report, err := run.Inspect(rc, run.Environment{Now: time.Now, Log: newLog(), Version: version}, o)
+			rc.Placement.Cache = cmp.Or(rc.Placement.Cache, cache)
+			report, err := run.Inspect(c.Context(), rc, run.Environment{Now: time.Now, Log: newLog(), Version: version, Open: open}, o)
 			if err != nil {
 				return err
 			}
@@ -67,6 +70,7 @@ The exit code is 2 when training on this data would be refused. No weights are r
 	}
 	f := c.Flags()
 	f.StringVar(&config, "config", "", "a RunConfig, whose data is read")
+	f.StringVar(&cache, "cache", userCache(), "a folder for what is fetched, if the RunConfig names none")
 	f.StringArrayVar(&adHoc.train, "data", nil, "a file or URI of examples; may be given several times")
 	f.StringArrayVar(&adHoc.eval, "eval", nil, "held-out examples, as --data")
 	f.StringVar(&adHoc.tokenizer, "tokenizer", "", "a folder with tokenizer.json")
@@ -85,6 +89,15 @@ The exit code is 2 when training on this data would be refused. No weights are r
 		c.MarkFlagsMutuallyExclusive("config", flag)
 	}
 	return c
+}
+
+// userCache is "" for a user without one.
+func userCache() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "alignment-operator", "trainer")
 }
 
 // adHoc is what a RunConfig has to say of data, as flags.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/checkpoint"
+	"github.com/alignment-dev/alignment-operator/runtime/data/inspect"
 	"github.com/alignment-dev/alignment-operator/runtime/run"
 	"github.com/alignment-dev/alignment-operator/runtime/storage"
 	"github.com/alignment-dev/alignment-operator/runtime/storage/remote"
@@ -350,6 +351,15 @@ func TestHubRun(t *testing.T) {
 	if r.Output == nil {
 		t.Fatalf("exit code %d (%s): %s", r.ExitCode, r.Reason, r.Message)
 	}
+	inspected := dpoConfig("", "", dir+"/dpo")
+	inspected.Model.URI, inspected.Data.Train[0].URI, inspected.Placement.Cache = c.Model.URI, c.Data.Train[0].URI, t.TempDir()
+	report, err := run.Inspect(t.Context(), inspected, l.env(), inspect.Options{})
+	if err != nil || report.Lists[0].Examples != 200 {
+		t.Errorf("inspected: %+v, %v", report, err)
+	}
+	if weights, _ := filepath.Glob(inspected.Placement.Cache + "/*/files/*.safetensors"); len(weights) > 0 {
+		t.Errorf("%v was fetched to look at data", weights)
+	}
 	m, _, err := checkpoint.ReadManifest(dir + "/dpo")
 	if err != nil {
 		t.Fatal(err)
@@ -361,6 +371,37 @@ func TestHubRun(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(dir + "/cache/*/files/pytorch_model.bin"); len(left) > 0 {
 		t.Errorf("%v was fetched, which nothing loads", left)
+	}
+	// An adapter goes on the commit that it was trained on, wherever the branch is by then.
+	adapter := withLoRA(sftConfig(dir+"/sft.jsonl", dir+"/adapter"), runconfig.LoRA{Rank: 2, Publish: runconfig.PublishAdapter})
+	adapter.Model = runconfig.Model{Source: runconfig.Source{URI: "hf://lab/base@v1"}}
+	adapter.Placement.Cache = dir + "/cache"
+	trained := l.run(t.Context(), adapter, nil)
+	if trained.Output == nil {
+		t.Fatalf("exit code %d (%s): %s", trained.ExitCode, trained.Reason, trained.Message)
+	}
+	moved := hub.Repos["models/lab/base"]
+	moved.Commits[storagetest.Commit("y")] = map[string][]byte{"config.json": []byte("{}")}
+	moved.Branches["v1"] = storagetest.Commit("y")
+	onAdapter := dpoConfig(dir+"/adapter", dir+"/pairs.jsonl", dir+"/aligned")
+	onAdapter.Placement.Cache = dir + "/cache"
+	for _, base := range []*runconfig.Source{nil, {URI: "hf://lab/base@v1", Digest: trained.Inputs[0].Digest}} { // the latter is the operator's
+		onAdapter.Model.Base = base
+		if r := l.run(t.Context(), onAdapter, nil); r.Output == nil || r.Inputs[1].Role != "modelBase" || r.Inputs[1].Digest != trained.Inputs[0].Digest {
+			t.Errorf("from the adapter: exit code %d (%s): %s; inputs %+v", r.ExitCode, r.Reason, r.Message, r.Inputs)
+		}
+		onAdapter.Output.URI += "-again"
+	}
+	// The digest that a run has seen may be asked for.
+	moved.Branches["v1"] = storagetest.Commit("x")
+	c.Model.Digest, c.Output.URI = trained.Inputs[0].Digest, "file://"+dir+"/pinned"
+	if r := l.run(t.Context(), c, nil); r.Output == nil {
+		t.Errorf("with the folder's digest: exit code %d (%s): %s", r.ExitCode, r.Reason, r.Message)
+	}
+	moved.Branches["v1"] = storagetest.Commit("y")
+	c.Output.URI += "-moved"
+	if r := l.run(t.Context(), c, nil); r.Reason != runconfig.ReasonDigestMismatch || !strings.Contains(r.Message, "model.digest") {
+		t.Errorf("with the digest of another commit: exit code %d (%s): %s", r.ExitCode, r.Reason, r.Message)
 	}
 	// Nothing but a reader.
 	c.Output.URI = "hf://lab/out"

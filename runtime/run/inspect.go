@@ -1,16 +1,26 @@
 package run
 
 import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
 	"github.com/alignment-dev/alignment-operator/runtime/data"
 	"github.com/alignment-dev/alignment-operator/runtime/data/inspect"
+	"github.com/alignment-dev/alignment-operator/runtime/storage"
 	"github.com/alignment-dev/alignment-operator/runtime/tokenizer"
 )
 
 // Inspect says what is in a run's data, encoded as Run would. Of c it needs a method, data and a tokenizer;
-// without a method each record is encoded as what its format is made for. It loads no weights and needs no device.
-func Inspect(c *runconfig.RunConfig, env Environment, o inspect.Options) (*inspect.Report, error) {
+// without a method each record is encoded as what its format is made for. It fetches and loads no weights and needs no device.
+func Inspect(ctx context.Context, c *runconfig.RunConfig, env Environment, o inspect.Options) (*inspect.Report, error) {
 	r := newRun(c, env)
+	if err := r.fetchTexts(ctx); err != nil {
+		return nil, err
+	}
 	tok, err := r.loadTokenizer()
 	if err != nil {
 		return nil, err
@@ -44,6 +54,38 @@ func Inspect(c *runconfig.RunConfig, env Environment, o inspect.Options) (*inspe
 		return nil, dataError("data", err)
 	}
 	return report, nil
+}
+
+// fetchTexts brings data and tokenizer here.
+func (r *run) fetchTexts(ctx context.Context) error {
+	c := r.config
+	source, field := c.Model.Source, "model"
+	if t := c.Model.Tokenizer; t != nil {
+		source, field = t.Source, "model.tokenizer"
+	}
+	// Without the digest, which is that of the whole checkpoint.
+	if source.URI != "" {
+		if _, err := r.fetch(ctx, field, source.URI, "", chooseTokenizer); err != nil {
+			return err
+		}
+	}
+	for _, list := range c.Data.Lists() {
+		for i, d := range list.Datasets {
+			if _, err := r.fetch(ctx, fmt.Sprintf("data.%s[%d]", list.Role, i), d.URI, d.Digest, chooseData(d.URI, d.Digest)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// chooseTokenizer takes what a loader reads of a checkpoint, without its weights.
+func chooseTokenizer(_ storage.Remote, all []storage.Object) ([]storage.Object, error) {
+	all = slices.DeleteFunc(slices.Clone(all), func(o storage.Object) bool { return !loaded(o.Path) || path.Ext(o.Path) == ".safetensors" })
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%w: it has no tokenizer.json", fs.ErrNotExist)
+	}
+	return all, nil
 }
 
 // encoder makes tokens of examples as the run says.

@@ -43,7 +43,7 @@ func TestInspectCountsWhatRunTrainsOn(t *testing.T) {
 			if r := run.Run(t.Context(), c, env); r.ExitCode != runconfig.ExitDone {
 				t.Fatal(r.Message)
 			}
-			report, err := run.Inspect(c, env, inspect.Options{})
+			report, err := run.Inspect(t.Context(), c, env, inspect.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,7 +73,7 @@ func TestInspectRefuses(t *testing.T) {
 	} {
 		c := sftConfig(data, filepath.Join(dir, "out"))
 		break_(c)
-		if _, err := run.Inspect(c, run.Environment{Now: time.Now, Log: logr.Discard()}, inspect.Options{}); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := run.Inspect(t.Context(), c, run.Environment{Now: time.Now, Log: logr.Discard()}, inspect.Options{}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("got %v, want an error with %q", err, says)
 		}
 	}
