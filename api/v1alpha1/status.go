@@ -87,6 +87,9 @@ type Progress struct {
 	// Phase of the trainer: Loading, Evaluating, Training, Publishing, Done, Failed.
 	// +optional
 	Phase string `json:"phase,omitempty"`
+	// Message is what the trainer is at, where the phase does not say it: how much of a model it has fetched, say.
+	// +optional
+	Message string `json:"message,omitempty"`
 	// Step is the number of finished optimiser steps, of totalSteps.
 	Step int64 `json:"step"`
 	// +optional

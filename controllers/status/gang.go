@@ -232,7 +232,7 @@ func (n *next) gangInFlight() {
 		n.pending(n.o.Job, waits)
 	case run > 0 && int32(run) >= *n.o.Job.Spec.Completions:
 		n.progress()
-		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("%d pods are %s, %s the first", run, n.doing(), lead.Name))
+		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("%d pods are %s, %s the first%s", run, n.doing(), lead.Name, n.detail()))
 	case run == 0 && lead != nil && terminated(lead) != nil:
 		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, "the pods have ended, their Job not yet")
 	case run > 0 && n.StageStatus.Phase == v1alpha1.PhaseRunning: // some have ended well or badly; the Job will say

@@ -48,6 +48,7 @@ func (n *next) progress() {
 		ETASeconds:      bounded(p.ETASeconds, maxSeconds),
 		TokensPerSecond: bounded(p.TokensPerSecond, 1e12),
 		ResumedFrom:     bounded(float64(p.ResumedFrom), maxSteps),
+		Message:         cleanText(p.Message),
 		UpdatedAt:       n.now,
 	}
 	now.Percent = percent(now.Step, now.TotalSteps)
@@ -56,7 +57,7 @@ func (n *next) progress() {
 	if slices.Contains(phases, p.Phase) {
 		now.Phase = p.Phase
 	}
-	if old != nil && old.Step == now.Step && old.TotalSteps == now.TotalSteps && old.Phase == now.Phase && old.ResumedFrom == now.ResumedFrom {
+	if old != nil && old.Step == now.Step && old.TotalSteps == now.TotalSteps && old.Phase == now.Phase && old.ResumedFrom == now.ResumedFrom && old.Message == now.Message {
 		return // an estimate that wobbles is not worth a write
 	}
 	n.Progress = now
@@ -73,7 +74,7 @@ func (n *next) result(r runconfig.Result) {
 		p.Step, p.TotalSteps = bounded(float64(r.Step), maxSteps), bounded(float64(r.TotalSteps), maxSteps)
 		p.Percent = percent(p.Step, p.TotalSteps)
 		p.Epoch = epoch(r.Epoch)
-		p.ETA, p.ETASeconds = "", 0
+		p.ETA, p.ETASeconds, p.Message = "", 0, ""
 		p.Phase = runconfig.PhaseFailed
 		if r.ExitCode == runconfig.ExitDone {
 			p.Phase = runconfig.PhaseDone

@@ -229,7 +229,7 @@ func (n *next) inFlight() {
 		n.pending(n.o.Job, nil)
 	case Running(pod):
 		n.progress()
-		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("pod %s is %s", pod.Name, n.doing()))
+		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("pod %s is %s%s", pod.Name, n.doing(), n.detail()))
 	case final(terminated(pod)):
 		n.going(v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, fmt.Sprintf("pod %s has ended, its Job not yet", pod.Name))
 	case terminated(pod) != nil:
@@ -244,6 +244,14 @@ func (n *next) doing() string {
 		return "loading"
 	}
 	return "training"
+}
+
+// detail is what the trainer says beside its phase.
+func (n *next) detail() string {
+	if n.Progress == nil || n.Progress.Message == "" {
+		return ""
+	}
+	return ": " + n.Progress.Message
 }
 
 // suspended has no pod, or one that is about to end.

@@ -79,6 +79,9 @@ func TestNext(t *testing.T) {
 			v1alpha1.PhasePending, v1alpha1.ReasonPodPending, "ImagePullBackOff: not found"},
 		"running": {
 			Observed{Job: job(), Pods: pods(running())}, v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, "p is loading"},
+		"fetching": {
+			Observed{Job: job(), Pods: pods(running()), Progress: &runconfig.Progress{Phase: runconfig.PhaseLoading, Message: "Fetching hf://lab/base:\n 3% of 900 MiB"}},
+			v1alpha1.PhaseRunning, v1alpha1.ReasonTraining, "p is loading: Fetching hf://lab/base: 3% of 900 MiB"},
 		"retrying": {
 			Observed{Job: job(), Pods: pods(ended(1, `{"reason":"Error","message":"connection lost"}`))},
 			v1alpha1.PhasePending, v1alpha1.ReasonRestarting, "attempt 1 of 3 ended; the next one resumes: connection lost"},

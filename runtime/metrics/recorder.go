@@ -38,12 +38,13 @@ type Options struct {
 	Dir string
 	// Clock gives a row its time.
 	Clock func() time.Time
+	// Server shows the newest values; nil: they are only kept.
+	Server *Server
 }
 
 // Recorder keeps a run's metrics. Its methods may be called concurrently.
 type Recorder struct {
-	opts   Options
-	gauges *gauges
+	opts Options
 
 	mu     sync.Mutex
 	file   *os.File
@@ -53,7 +54,7 @@ type Recorder struct {
 // New opens a run's metrics. What an earlier attempt recorded stays, without a last line
 // that it did not finish. The caller closes the Recorder.
 func New(opts Options) (*Recorder, error) {
-	r := &Recorder{opts: opts, gauges: newGauges()}
+	r := &Recorder{opts: opts}
 	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open metrics: %w", err)
 	}
@@ -77,9 +78,11 @@ func (r *Recorder) Log(step int, values map[string]float64) error {
 	if err != nil {
 		return fmt.Errorf("log metrics: %w", err)
 	}
-	r.gauges.set("step", float64(step))
-	for name, v := range values {
-		r.gauges.set(name, v)
+	if s := r.opts.Server; s != nil {
+		s.gauges.set("step", float64(step))
+		for name, v := range values {
+			s.gauges.set(name, v)
+		}
 	}
 	if _, err := r.file.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("log metrics: %w", err)

@@ -30,21 +30,20 @@ type Server struct {
 	served   chan error
 }
 
-// Serve listens on address, ":8080" or "127.0.0.1:0", and serves what r records. The caller
-// closes the Server.
-func Serve(address string, r *Recorder) (*Server, error) {
+// Serve listens on address, ":8080" or "127.0.0.1:0". The caller closes the Server.
+func Serve(address string) (*Server, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("serve metrics: %w", err)
 	}
-	s := &Server{listener: l, gauges: r.gauges, served: make(chan error, 1)}
+	s := &Server{listener: l, gauges: newGauges(), served: make(chan error, 1)}
 	s.Update(runconfig.Progress{Phase: runconfig.PhaseLoading})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /progress", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Write(*s.progress.Load())
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(r.gauges.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.gauges.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
 	go func() { s.served <- s.http.Serve(l) }()

@@ -26,11 +26,12 @@ func get(t *testing.T, s *Server, path string) (int, string) {
 }
 
 func TestServer(t *testing.T) {
-	r := open(t, t.TempDir())
-	s, err := Serve("127.0.0.1:0", r)
+	s, err := Serve("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	r := open(t, t.TempDir())
+	r.opts.Server = s
 	if _, body := get(t, s, "/progress"); !strings.Contains(body, `"phase":"Loading"`) {
 		t.Errorf("before the first update: %s", body)
 	}
@@ -67,7 +68,7 @@ func TestServer(t *testing.T) {
 	if resp, err := http.Post("http://"+s.Address()+"/progress", "", nil); err != nil || resp.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("POST /progress: %v, %v", resp, err)
 	}
-	if _, err := Serve(s.Address(), r); err == nil {
+	if _, err := Serve(s.Address()); err == nil {
 		t.Error("two servers on one port")
 	}
 	if err := s.Close(); err != nil {
@@ -80,11 +81,13 @@ func TestServer(t *testing.T) {
 
 // Whatever a metric is called, registering its gauge must not panic.
 func TestGaugeNames(t *testing.T) {
+	s := &Server{gauges: newGauges()}
 	r := open(t, t.TempDir())
+	r.opts.Server = s
 	for _, name := range []string{"", "a/b", "a_b", "ä", "1", "a b\n", "\xff", "x{y=\"z\"}"} {
 		log(t, r, 1, map[string]float64{name: 1})
 	}
-	if _, err := r.gauges.registry.Gather(); err != nil {
+	if _, err := s.gauges.registry.Gather(); err != nil {
 		t.Error(err)
 	}
 }

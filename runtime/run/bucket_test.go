@@ -3,6 +3,8 @@ package run_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -347,10 +349,29 @@ func TestHubRun(t *testing.T) {
 	c.Data.Train[0].URI = "hf://datasets/lab/words@v1/pairs.jsonl"
 	c.Placement.Cache = dir + "/cache"
 	l := &lab{T: t, log: testr.New(t)}
-	r := l.run(t.Context(), c, nil)
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Placement.Address = port.Addr().String()
+	port.Close()
+	served := "" // while the model is fetched
+	r := l.run(t.Context(), c, func(p runconfig.Progress) {
+		if served == "" && strings.HasPrefix(p.Message, "Fetching hf://lab/base") {
+			if answer, err := http.Get("http://" + c.Placement.Address + "/progress"); err == nil {
+				b, _ := io.ReadAll(answer.Body)
+				answer.Body.Close()
+				served = string(b)
+			}
+		}
+	})
 	if r.Output == nil {
 		t.Fatalf("exit code %d (%s): %s", r.ExitCode, r.Reason, r.Message)
 	}
+	if !strings.Contains(served, `"phase":"Loading"`) {
+		t.Errorf("while it fetches, it answers %q", served)
+	}
+	c.Placement.Address = ""
 	inspected := dpoConfig("", "", dir+"/dpo")
 	inspected.Model.URI, inspected.Data.Train[0].URI, inspected.Placement.Cache = c.Model.URI, c.Data.Train[0].URI, t.TempDir()
 	report, err := run.Inspect(t.Context(), inspected, l.env(), inspect.Options{})

@@ -58,9 +58,14 @@ func (r *run) fetch(ctx context.Context, field, uri, digest string, choose func(
 	if err != nil {
 		return f, err
 	}
-	cache.Waiting = func(string) { r.Log.Info("Waiting for another trainer that fetches the same", "uri", uri) }
+	cache.Waiting = func(string) {
+		r.Log.Info("Waiting for another trainer that fetches the same", "uri", uri)
+		r.progress.Message = "Waiting for another trainer that fetches " + uri
+		r.report(r.progress)
+	}
 	cache.Progress = r.fetchProgress(uri)
 	dir, files, err := cache.Get(ctx, key, open)
+	r.progress.Message = ""
 	if err != nil {
 		return f, fetchError(field, uri, err)
 	}

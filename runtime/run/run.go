@@ -148,6 +148,12 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 	if !r.first() {
 		return r.follow(ctx)
 	}
+	if a := r.config.Placement.Address; a != "" { // before anything that takes long
+		if r.server, err = metrics.Serve(a); err != nil {
+			return result, fmt.Errorf("placement.address: %w", err)
+		}
+	}
+	r.phase(runconfig.PhaseLoading)
 	if n := r.config.Placement.Ranks(); n > 1 && r.Process == nil {
 		return result, invalidField("placement", fmt.Errorf("%d ranks (nodes times processesPerNode), and no launcher has started them", n))
 	}
@@ -176,10 +182,9 @@ func (r *run) do(ctx context.Context) (result runconfig.Result, err error) {
 	if err := checkpoint.CleanTemp(r.dir); err != nil {
 		return result, fmt.Errorf("output.uri: %w", err)
 	}
-	if err := r.serve(); err != nil {
-		return result, err
+	if r.recorder, err = metrics.New(metrics.Options{Dir: r.dir, Clock: r.Now, Server: r.server}); err != nil {
+		return result, fmt.Errorf("output.uri: %w", err)
 	}
-	r.phase(runconfig.PhaseLoading)
 	tensor.SetThreads(r.threads()) // from the next Run on
 	err = tensor.Run(func() (err error) {
 		if err := r.join(); err != nil {
@@ -260,25 +265,17 @@ func (r *run) prepare(ctx context.Context) error {
 // lock makes this the only attempt that writes into the output folder. Kubernetes sees to that as well, except where it was told
 // that a node is off that is not: its trainer then goes on to the end, and this one takes over what it leaves.
 func (r *run) lock(ctx context.Context) (unlock func(), err error) {
-	unlock, err = storage.Lock(ctx, r.dir, func() { r.Log.Info("Waiting for another trainer that writes this run", "dir", r.dir) })
+	unlock, err = storage.Lock(ctx, r.dir, func() {
+		r.Log.Info("Waiting for another trainer that writes this run", "dir", r.dir)
+		r.progress.Message = "Waiting for another trainer that writes this run"
+		r.report(r.progress)
+	})
+	r.progress.Message = ""
 	if errors.Is(err, storage.ErrNoLocks) {
 		r.Log.Info("Nothing keeps a second trainer from writing this run", "err", err.Error())
 		return func() {}, nil
 	}
 	return unlock, err
-}
-
-// serve opens the run's metrics and, when asked to, serves them.
-func (r *run) serve() (err error) {
-	if r.recorder, err = metrics.New(metrics.Options{Dir: r.dir, Clock: r.Now}); err != nil {
-		return fmt.Errorf("output.uri: %w", err)
-	}
-	if a := r.config.Placement.Address; a != "" {
-		if r.server, err = metrics.Serve(a, r.recorder); err != nil {
-			return fmt.Errorf("placement.address: %w", err)
-		}
-	}
-	return nil
 }
 
 // published looks whether the output folder holds a checkpoint already: this run's own, from
