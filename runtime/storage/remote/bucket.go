@@ -7,17 +7,18 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"path"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/azureblob" // registers azblob://
 	"gocloud.dev/blob/gcsblob"
-	_ "gocloud.dev/blob/s3blob" // registers s3://
+	"gocloud.dev/blob/s3blob"
 	"gocloud.dev/gcerrors"
 	"gocloud.dev/gcp"
 	"golang.org/x/oauth2/google"
@@ -38,28 +39,32 @@ type bucket struct {
 
 func (o Opener) bucket(ctx context.Context, scheme, name, key string) (*bucket, error) {
 	b := &bucket{opener: o, scheme: scheme, key: key}
-	u := url.URL{Scheme: scheme, Host: name}
 	var err error
 	switch scheme {
 	case "gs":
 		b.blobs, err = o.google(ctx, name)
 	case "s3":
-		q := url.Values{}
-		if o.Getenv("AWS_ENDPOINT_URL")+o.Getenv("AWS_ENDPOINT_URL_S3") != "" {
-			q.Set("use_path_style", "true") // a server of one's own seldom has a name for each bucket
-		}
-		if o.Getenv("AWS_REGION")+o.Getenv("AWS_DEFAULT_REGION")+o.Getenv("AWS_PROFILE") == "" {
-			q.Set("region", "us-east-1")
-		}
-		u.RawQuery = q.Encode()
-		fallthrough
+		b.blobs, err = o.aws(ctx, name)
 	default:
-		b.blobs, err = blob.OpenBucket(ctx, u.String())
+		b.blobs, err = blob.OpenBucket(ctx, scheme+"://"+name)
 	}
 	if err != nil {
 		return nil, o.redact(&storage.AccessError{Missing: missing[scheme], Err: err})
 	}
 	return b, nil
+}
+
+// aws is not opened by its URL: gocloud's opener sets a retryer of its own, whatever AWS_MAX_ATTEMPTS says.
+func (o Opener) aws(ctx context.Context, name string) (*blob.Bucket, error) {
+	config, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithDefaultRegion("us-east-1"))
+	if err != nil {
+		return nil, err
+	}
+	client := s3.NewFromConfig(config, func(so *s3.Options) {
+		// A server of one's own seldom has a name for each bucket.
+		so.UsePathStyle = o.Getenv("AWS_ENDPOINT_URL")+o.Getenv("AWS_ENDPOINT_URL_S3") != ""
+	})
+	return s3blob.OpenBucket(ctx, client, name, &s3blob.Options{RequestChecksumCalculation: config.RequestChecksumCalculation})
 }
 
 // google takes the credentials' content too, because a Secret becomes variables more easily than a file.

@@ -206,6 +206,20 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestAttempts: a client tries by itself only as often as its own variable says.
+func TestAttempts(t *testing.T) {
+	_, proxy := s3(t)
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	b := bucket(t, "s3://lab")
+	proxy.Set(func(*http.Request) storagetest.Fault { return storagetest.Fault{Status: 503} })
+	if _, err := b.List(t.Context()); err == nil || proxy.Faced() != 1 {
+		t.Errorf("listed with %d requests, %v; want 1 that fails", proxy.Faced(), err)
+	}
+	if err := put(b, "x", []byte("x")); err == nil || proxy.Faced() != 2 {
+		t.Errorf("written with %d requests, %v; want 1 that fails", proxy.Faced()-1, err)
+	}
+}
+
 // TestAccess is refused in every way that a store has. Neither messages nor types give a secret away.
 func TestAccess(t *testing.T) {
 	_, proxy := s3(t)
