@@ -20,7 +20,7 @@ spec:
     train: [{uri: pvc://lab/data/dpo.jsonl}]
     evalFraction: "0.1"
     maxLength: 64
-  training: {maxSteps: 60, batchSize: 16, learningRate: "5e-3", lora: {rank: 8, targetModules: [all-linear], publish: Adapter}}
+  training: {maxSteps: 40, batchSize: 16, learningRate: "1e-3", lora: {rank: 8, targetModules: [all-linear], publish: Adapter}}
   output: {uri: pvc://lab/out}
   pod: {threads: 1, resources: {requests: {cpu: 200m}}}
 `

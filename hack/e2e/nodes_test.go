@@ -93,7 +93,8 @@ func TestTwoNodes(t *testing.T) {
 	}
 }
 
-// TestTwoNodesMoved has one of two pods deleted, as a drained node would: both save and end, and go on from that very step.
+// TestTwoNodesMoved has one of two pods deleted, as a drained node would: both save and end, and go on from that very step. Each
+// holds half of the model, and writes its part of a state into the folder that both mount.
 func TestTwoNodesMoved(t *testing.T) {
 	if !ownCluster {
 		t.Skip("two nodes are needed")
@@ -103,6 +104,7 @@ func TestTwoNodesMoved(t *testing.T) {
 	s.create(sftJob("moved", onTwoNodes, func(j *v1alpha1.SFTJob) {
 		j.Spec.Checkpoint = v1alpha1.Checkpoint{} // nothing but its end saves
 		j.Spec.MaxRestarts = 0
+		j.Spec.Pod.Sharding = runconfig.ShardingFull
 	}))
 	pods, p := s.gang("moved", "", func(p runconfig.Progress) bool { return p.Step >= steps/5 })
 	if err := kube.Delete(ctx, &pods[1]); err != nil {
