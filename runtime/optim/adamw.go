@@ -14,15 +14,14 @@ type AdamWParams struct {
 	WeightDecay float64
 }
 
-// AdamW is Adam with decoupled weight decay, arXiv:1711.05101, as torch.optim.AdamW computes it.
-// Weights narrower than float32 are updated in a float32 copy, which belongs to the state.
+// AdamW is Adam with decoupled weight decay, arXiv:1711.05101, as torch.optim.AdamW computes it. Parameters are
+// float32 or wider, as a model that computes in bfloat16 has them: a narrower type would lose most steps.
 type AdamW struct {
 	constants AdamWParams
 	params    []model.Parameter
 	step      *tensor.Tensor // int64 [1], finished steps
-	// Of each parameter, in the order of params:
-	weights       []*tensor.Tensor // what is updated: the parameter, or its float32 copy
-	first, second []*tensor.Tensor // moments, float32 or wider
+	// Moments of each parameter, in the order of params.
+	first, second []*tensor.Tensor
 }
 
 // Named is a tensor with a name, for checkpoints.
@@ -38,13 +37,8 @@ func NewAdamW(params []model.Parameter, constants AdamWParams) *AdamW {
 	a := &AdamW{constants: constants, params: params, step: tensor.Zeros(tensor.Int64, 1)}
 	tensor.NoGrad(func() {
 		for _, p := range params {
-			w := p.Tensor.Detach() // shares its memory
-			if d := w.DType(); d != tensor.Float32 && d != tensor.Float64 {
-				w = w.To(tensor.Float32)
-			}
-			a.weights = append(a.weights, w)
-			a.first = append(a.first, tensor.ZerosLike(w))
-			a.second = append(a.second, tensor.ZerosLike(w))
+			a.first = append(a.first, tensor.ZerosLike(p.Tensor))
+			a.second = append(a.second, tensor.ZerosLike(p.Tensor))
 		}
 	})
 	return a
@@ -65,11 +59,10 @@ func (a *AdamW) Step(rate float64) {
 				if g == nil {
 					continue
 				}
-				w := a.weights[i]
 				if p.Decay {
-					decayed = append(decayed, w)
+					decayed = append(decayed, p.Tensor)
 				}
-				weights, grads = append(weights, w), append(grads, g.To(w.DType()))
+				weights, grads = append(weights, p.Tensor), append(grads, g)
 				first, second = append(first, a.first[i]), append(second, a.second[i])
 			}
 			if len(weights) == 0 {
@@ -86,11 +79,6 @@ func (a *AdamW) Step(rate float64) {
 			each("div_.Scalar", 0, scale, math.Sqrt(correction2))
 			each("add_.Scalar", 0, scale, c.Epsilon)
 			each("addcdiv_.Scalar", 0, weights, first, scale, -rate/correction1)
-			for i, p := range a.params {
-				if a.weights[i].DType() != p.Tensor.DType() {
-					p.Tensor.CopyInPlace(a.weights[i])
-				}
-			}
 		})
 	})
 }
@@ -107,9 +95,6 @@ func (a *AdamW) State() []Named {
 	out := []Named{{Name: "step", Tensor: a.step}}
 	for i, p := range a.params {
 		out = append(out, Named{"exp_avg." + p.Name, a.first[i], p.Shape}, Named{"exp_avg_sq." + p.Name, a.second[i], p.Shape})
-		if a.weights[i].DType() != p.Tensor.DType() {
-			out = append(out, Named{"master." + p.Name, a.weights[i], p.Shape})
-		}
 	}
 	return out
 }

@@ -2,7 +2,6 @@ package optim_test
 
 import (
 	"math"
-	"slices"
 	"testing"
 
 	"github.com/alignment-dev/alignment-operator/runtime/model"
@@ -63,20 +62,8 @@ func TestAdamWByHand(t *testing.T) {
 	})
 }
 
-func TestNarrowWeightsKeepWhatTheirTypeCannot(t *testing.T) {
-	run(t, func() {
-		w := parameter("w", false, tensor.BFloat16, 1)
-		a := optim.NewAdamW([]model.Parameter{w}, optim.AdamWParams{Beta1: 0, Beta2: 0, Epsilon: 1e-12})
-		for range 10 { // each step is 0.001, of which bfloat16 keeps nothing near 1: its steps are 0.0039 below
-			setGrad(w, 1)
-			a.Step(0.001)
-		}
-		near(t, "after ten steps", w.Tensor.Float64s(), []float64{0.98828125}, 0) // 0.99 to the nearest bfloat16
-	})
-}
-
 func TestStateResumesBitForBit(t *testing.T) {
-	for _, dtype := range []tensor.DType{tensor.Float32, tensor.BFloat16} {
+	for _, dtype := range []tensor.DType{tensor.Float32, tensor.Float64} {
 		run(t, func() {
 			constants := optim.AdamWParams{Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-8, WeightDecay: 0.1}
 			w := parameter("w", true, dtype, 0.5, -1, 2)
@@ -104,13 +91,6 @@ func TestStateResumesBitForBit(t *testing.T) {
 				step(b, w2, 3+i)
 			}
 			near(t, dtype.String(), w2.Tensor.Float64s(), w.Tensor.Float64s(), 0)
-			var names []string
-			for _, n := range from {
-				names = append(names, n.Name)
-			}
-			if slices.Contains(names, "master.w") != (dtype == tensor.BFloat16) {
-				t.Errorf("%s: state %v", dtype, names)
-			}
 		})
 	}
 }
