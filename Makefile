@@ -17,6 +17,7 @@ LINT := go tool -modfile=hack/tools/lint/go.mod golangci-lint
 LOCALCLUSTER := bin/localcluster
 HELM := bin/helm
 S3_SERVER := bin/s3server
+GCS_SERVER := bin/gcsserver
 # Packages as they are compiled become a count, so that a first build is seen to go on; errors pass through.
 COUNT := awk '/[: ]/ { print; next } ++n % 100 == 0 { print "    " n " packages compiled"; fflush() }'
 GO_SOURCES := $(shell git ls-files -co --exclude-standard '*.go' '*.cpp' '*.h' go.mod go.sum 2>/dev/null)
@@ -27,11 +28,11 @@ help: ## Show this help
 demo: images $(HELM) ## SFT -> RM -> PPO, DPO and SimPO on a real Kubernetes (DEMO=quick: SFT, DPO; KEEP=1, DATA=, BASE=)
 	@go run ./hack/demo
 
-test: deps $(LOCALCLUSTER) $(HELM) $(S3_SERVER) ## Unit tests, and the operator against a real API server
+test: deps $(LOCALCLUSTER) $(HELM) $(S3_SERVER) $(GCS_SERVER) ## Unit tests, and the operator against a real API server
 	@echo "==> Compiling (about 5 minutes the first time)"
 	@go build -v ./... 2>&1 | $(COUNT)
 	@echo "==> Tests (about 10 minutes; their own compilation is extra the first time)"
-	@assets="$$($(LOCALCLUSTER) env)"; KUBEBUILDER_ASSETS="$$assets" HELM=$(CURDIR)/$(HELM) S3_SERVER=$(CURDIR)/$(S3_SERVER) go test -timeout 30m ./...
+	@assets="$$($(LOCALCLUSTER) env)"; KUBEBUILDER_ASSETS="$$assets" HELM=$(CURDIR)/$(HELM) S3_SERVER=$(CURDIR)/$(S3_SERVER) GCS_SERVER=$(CURDIR)/$(GCS_SERVER) go test -timeout 30m ./...
 	@go test -C hack/localcluster ./...
 	@echo "==> What GitOps tools and Prometheus make of it, by their own libraries (about 4 minutes the first time)"
 	@go test -C hack/gitops -count=1 ./... # uncached: it reads files outside of its module
@@ -96,6 +97,11 @@ $(S3_SERVER): hack/tools/s3/go.mod hack/tools/s3/go.sum
 	@echo "==> Building an S3 server to test with (about a minute the first time)"
 	@mkdir -p bin
 	@CGO_ENABLED=0 go build -modfile=hack/tools/s3/go.mod -trimpath -ldflags "-s -w" -o $@ github.com/versity/versitygw/cmd/versitygw
+
+$(GCS_SERVER): hack/tools/gcs/go.mod hack/tools/gcs/go.sum
+	@echo "==> Building a server of Google Cloud Storage to test with (about a minute the first time)"
+	@mkdir -p bin
+	@CGO_ENABLED=0 go build -modfile=hack/tools/gcs/go.mod -trimpath -ldflags "-s -w" -o $@ github.com/fsouza/fake-gcs-server
 
 clean: ## Remove what was built here (the cluster's binaries stay in the user cache)
 	@rm -rf bin out
