@@ -1,6 +1,7 @@
 package run_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -25,30 +26,54 @@ import (
 	"github.com/alignment-dev/alignment-operator/runtime/storage/storagetest"
 )
 
-// lab is an S3 server with a bucket of that name, the data of a small language in it, and a proxy before it.
+// lab is an object store's server with a bucket of that name, the data of a small language in it, and a proxy before it.
 type lab struct {
 	*testing.T
-	server *storagetest.S3
+	server *storagetest.Store
+	uri    string
 	proxy  *storagetest.Proxy
 	cache  string
 	log    logr.Logger
 }
 
-func newLab(t *testing.T) *lab {
-	server := storagetest.StartS3(t, "lab")
-	l := &lab{t, server, storagetest.NewProxy(t, server.URL), t.TempDir(), testr.New(t)}
+func newLab(t *testing.T, scheme string) *lab {
+	server := storagetest.Start(t, scheme, "lab")
+	l := &lab{t, server, scheme + "://lab", storagetest.NewProxy(t, server.URL), t.TempDir(), testr.New(t)}
 	storagetest.Setenv(t, server.Env(l.proxy.URL))
 	t.Setenv("AWS_MAX_ATTEMPTS", "1") // what fails here is not mended by trying again
-	data := l.path("data")
-	if err := os.Mkdir(data, 0o755); err != nil {
+	data := t.TempDir()
+	words(t, data)
+	if err := storage.Upload(t.Context(), l.open(l.uri+"/data").(storage.Bucket), data, []string{"sft.jsonl", "pairs.jsonl", "ranked.jsonl", "prompts.jsonl"}, "", storage.Retry{}); err != nil {
 		t.Fatal(err)
 	}
-	words(t, data)
 	return l
 }
 
-// path is where the server keeps an object.
+func (l *lab) open(uri string) storage.Remote {
+	l.Helper()
+	r, err := l.env().Open(l.Context(), uri)
+	if err != nil {
+		l.Fatal(err)
+	}
+	return r
+}
+
+// path is where the server of S3 keeps an object.
 func (l *lab) path(key string) string { return filepath.Join(l.server.Dir, "lab", key) }
+
+// copied is a copy of what is below a URI.
+func (l *lab) copied(uri string) (dir string) {
+	l.Helper()
+	r, dir := l.open(uri), l.TempDir()
+	objects, err := r.List(l.Context())
+	if err == nil {
+		err = storage.Download(l.Context(), r, objects, dir, storage.Retry{})
+	}
+	if err != nil {
+		l.Fatal(err)
+	}
+	return dir
+}
 
 func (l *lab) env() run.Environment {
 	return run.Environment{
@@ -57,11 +82,11 @@ func (l *lab) env() run.Environment {
 	}
 }
 
-// sft is a run from s3:// to s3://.
+// sft is a run from the store to the store.
 func (l *lab) sft(out string) *runconfig.RunConfig {
 	c := sftConfig("", "")
-	c.Data.Train[0].URI = "s3://lab/data/sft.jsonl"
-	c.Output.URI = "s3://lab/" + out
+	c.Data.Train[0].URI = l.uri + "/data/sft.jsonl"
+	c.Output.URI = l.uri + "/" + out
 	c.Placement.Cache = l.cache
 	return c
 }
@@ -82,38 +107,48 @@ func (l *lab) publishes(c *runconfig.RunConfig) runconfig.Result {
 	if r.ExitCode != runconfig.ExitDone || r.Output == nil {
 		l.Fatalf("got exit code %d (%s): %s", r.ExitCode, r.Reason, r.Message)
 	}
-	if _, err := checkpoint.Verify(l.path(strings.TrimPrefix(c.Output.URI, "s3://lab/")), r.Output.Digest); err != nil {
+	if _, err := checkpoint.Verify(l.copied(c.Output.URI), r.Output.Digest); err != nil {
 		l.Fatal(err)
 	}
 	return r
 }
 
-// TestBucketChain trains SFT from s3:// data to s3://, then DPO from there, and gets what it gets of files.
+// TestStores trains SFT from data in a store to the store, and gets what it gets of files. Run again, it adopts that.
+func TestStores(t *testing.T) {
+	for _, scheme := range storagetest.Schemes {
+		t.Run(scheme, func(t *testing.T) {
+			l := newLab(t, scheme)
+			dir := t.TempDir()
+			mustPublish(t, sftConfig(filepath.Join(l.copied(l.uri+"/data"), "sft.jsonl"), dir+"/sft"))
+
+			sft := l.publishes(l.sft("out/sft"))
+			out := l.copied(l.uri + "/out/sft")
+			if got, want := digestOfWeights(t, out), digestOfWeights(t, dir+"/sft"); got != want {
+				t.Errorf("the weights are %s, those of the same run on files %s", got, want)
+			}
+			for _, name := range []string{"result.json", "report.html", "metrics.jsonl", "samples.jsonl"} {
+				if _, err := os.Stat(filepath.Join(out, name)); err != nil {
+					t.Error(err)
+				}
+			}
+			if left, err := os.ReadDir(filepath.Join(out, "state")); err == nil && len(left) > 0 {
+				t.Errorf("states are left: %v", left)
+			}
+			if left, err := filepath.Glob(l.cache + "/run-*"); err != nil || len(left) > 0 {
+				t.Errorf("the folders that runs worked in are left: %v", left)
+			}
+			again := l.publishes(l.sft("out/sft"))
+			if !again.Adopted || again.Output.Digest != sft.Output.Digest || again.Step != sft.Step {
+				t.Errorf("run again: %+v, want the first one's checkpoint adopted", again)
+			}
+		})
+	}
+}
+
+// TestBucketChain trains DPO from SFT's checkpoint in a store.
 func TestBucketChain(t *testing.T) {
-	l := newLab(t)
-	dir := t.TempDir()
-	mustPublish(t, sftConfig(l.path("data/sft.jsonl"), dir+"/sft"))
-
+	l := newLab(t, "s3")
 	sft := l.publishes(l.sft("out/sft"))
-	if got, want := digestOfWeights(t, l.path("out/sft")), digestOfWeights(t, dir+"/sft"); got != want {
-		t.Errorf("the weights are %s, those of the same run on files %s", got, want)
-	}
-	for _, name := range []string{"result.json", "report.html", "metrics.jsonl", "samples.jsonl"} {
-		if _, err := os.Stat(l.path("out/sft/" + name)); err != nil {
-			t.Error(err)
-		}
-	}
-	if left, err := os.ReadDir(l.path("out/sft/state")); err == nil && len(left) > 0 {
-		t.Errorf("states are left: %v", left)
-	}
-	if left, err := filepath.Glob(l.cache + "/run-*"); err != nil || len(left) > 0 {
-		t.Errorf("the folders that runs worked in are left: %v", left)
-	}
-	again := l.publishes(l.sft("out/sft"))
-	if !again.Adopted || again.Output.Digest != sft.Output.Digest || again.Step != sft.Step {
-		t.Errorf("run again: %+v, want the first one's checkpoint adopted", again)
-	}
-
 	dpo := l.sft("out/dpo")
 	dpo.Method, dpo.Objective = runconfig.DPO, &runconfig.Objective{Type: "DPO"}
 	dpo.Model = runconfig.Model{Source: runconfig.Source{URI: "s3://lab/out/sft", Digest: sft.Output.Digest}}
@@ -170,7 +205,7 @@ func digestOfWeights(t *testing.T, dir string) string {
 
 // TestBucketResume loses the machine after a state, and one write into the next.
 func TestBucketResume(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, "s3")
 	want := l.publishes(l.sft("out/whole")).Output.Digest
 	for _, c := range []struct {
 		name    string
@@ -182,7 +217,7 @@ func TestBucketResume(t *testing.T) {
 		{"manifest of a later state", "state/step-9/manifest.json", 6},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := &lab{t, l.server, l.proxy, t.TempDir(), testr.New(t)}
+			l := &lab{t, l.server, l.uri, l.proxy, t.TempDir(), testr.New(t)}
 			out := "out/" + strings.ReplaceAll(c.name, " ", "-")
 			down := false
 			l.proxy.Set(func(r *http.Request) storagetest.Fault {
@@ -219,7 +254,13 @@ func TestBucketResume(t *testing.T) {
 // when the trainer is killed there. No reader sees a checkpoint until the last write, which is the manifest's, and the
 // next attempt publishes what an undisturbed one does.
 func TestBucketPublishIsAllOrNothing(t *testing.T) {
-	l := newLab(t)
+	for _, scheme := range []string{"s3", "gs"} {
+		t.Run(scheme, func(t *testing.T) { newLab(t, scheme).publishesAllOrNothing() })
+	}
+}
+
+func (l *lab) publishesAllOrNothing() {
+	t := l.T
 	short := func(out string) *runconfig.RunConfig {
 		c := l.sft(out)
 		c.Training.MaxSteps, c.Checkpoint.EverySteps, c.Evaluation.Samples, c.Evaluation.EverySteps = 1, 0, 0, 0
@@ -239,7 +280,7 @@ func TestBucketPublishIsAllOrNothing(t *testing.T) {
 				case writes < n:
 					return storagetest.Fault{}
 				case writes == n && wrote == "":
-					wrote = r.URL.Path
+					wrote = cmp.Or(r.URL.Query().Get("name"), r.URL.Path) // an object, as Google and as the others have it
 					return storagetest.Fault{Refuse: !lose, Lose: lose}
 				}
 				return storagetest.Fault{Refuse: true}
@@ -271,7 +312,7 @@ func TestBucketPublishIsAllOrNothing(t *testing.T) {
 
 // TestBucketRefusals are errors that name the field and say what is missing, and none of them has a secret in it.
 func TestBucketRefusals(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, "s3")
 	for name, c := range map[string]struct {
 		change func(*runconfig.RunConfig)
 		env    map[string]string
@@ -432,7 +473,7 @@ func TestHubRun(t *testing.T) {
 }
 
 func TestRemoveFromBucket(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, "s3")
 	open := l.env().Open
 	tree(t, l.path(""), "ns/stage/0123456789ab/manifest.json", "ns/stage/0123456789ab/notes", "ns/stage/aaaaaaaaaaaa/state/step-3/trainer.json",
 		"ns/stage/bbbbbbbbbbbb/metrics.jsonl", "ns/stage-2/0123456789ab/manifest.json", "ns/bad/0123456789ab/precious", "ns/worse/precious", "ns/worse/0123456789ab/manifest.json")

@@ -116,7 +116,7 @@ func flip(t *testing.T, path string) {
 
 // TestReferenceIsComputedOnceForABucket: the next attempt may be on another node, with an empty cache.
 func TestReferenceIsComputedOnceForABucket(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, "s3")
 	sft := l.publishes(l.sft("out/sft"))
 	config := func(out string) *runconfig.RunConfig {
 		c := l.sft(out)

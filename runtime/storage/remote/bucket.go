@@ -12,17 +12,17 @@ import (
 	"strings"
 	"time"
 
+	gs "cloud.google.com/go/storage"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"gocloud.dev/blob"
-	_ "gocloud.dev/blob/azureblob" // registers azblob://
+	"gocloud.dev/blob/azureblob"
 	"gocloud.dev/blob/gcsblob"
 	"gocloud.dev/blob/s3blob"
 	"gocloud.dev/gcerrors"
-	"gocloud.dev/gcp"
-	"golang.org/x/oauth2/google"
 	"google.golang.org/api/googleapi"
+	"google.golang.org/api/option"
 
 	"github.com/alignment-dev/alignment-operator/runtime/storage"
 )
@@ -41,12 +41,12 @@ func (o Opener) bucket(ctx context.Context, scheme, name, key string) (*bucket, 
 	b := &bucket{opener: o, scheme: scheme, key: key}
 	var err error
 	switch scheme {
-	case "gs":
-		b.blobs, err = o.google(ctx, name)
 	case "s3":
 		b.blobs, err = o.aws(ctx, name)
+	case "gs":
+		b.blobs, err = o.google(ctx, name)
 	default:
-		b.blobs, err = blob.OpenBucket(ctx, scheme+"://"+name)
+		b.blobs, err = azure(ctx, name)
 	}
 	if err != nil {
 		return nil, o.redact(&storage.AccessError{Missing: missing[scheme], Err: err})
@@ -69,24 +69,31 @@ func (o Opener) aws(ctx context.Context, name string) (*blob.Bucket, error) {
 
 // google takes the credentials' content too, because a Secret becomes variables more easily than a file.
 func (o Opener) google(ctx context.Context, name string) (*blob.Bucket, error) {
-	if o.Getenv("STORAGE_EMULATOR_HOST") != "" {
-		return gcsblob.OpenBucket(ctx, gcp.NewAnonymousHTTPClient(gcp.DefaultTransport()), name, nil)
-	}
-	var creds *google.Credentials
-	var err error
+	var options []option.ClientOption
 	if text := o.Getenv("GOOGLE_CREDENTIALS_JSON"); text != "" {
-		creds, err = google.CredentialsFromJSONWithType(ctx, []byte(text), google.ServiceAccount, "https://www.googleapis.com/auth/cloud-platform")
-	} else {
-		creds, err = gcp.DefaultCredentials(ctx)
+		options = append(options, option.WithAuthCredentialsJSON(option.ServiceAccount, []byte(text)))
 	}
+	client, err := gs.NewClient(ctx, options...)
 	if err != nil {
 		return nil, err
 	}
-	client, err := gcp.NewHTTPClient(gcp.DefaultTransport(), creds.TokenSource)
+	// Of itself it tries again without end, and it is storage.Retry that says how often. The chunks of a large file are
+	// tried again for half a minute all the same.
+	client.SetRetry(gs.WithPolicy(gs.RetryNever))
+	return gcsblob.OpenBucket(ctx, nil, name, &gcsblob.Options{Client: client})
+}
+
+// azure is not opened by its URL either: gocloud's opener reads the environment once in a process.
+func azure(ctx context.Context, name string) (*blob.Bucket, error) {
+	service, err := azureblob.NewServiceURL(azureblob.NewDefaultServiceURLOptions())
 	if err != nil {
 		return nil, err
 	}
-	return gcsblob.OpenBucket(ctx, client, name, nil)
+	client, err := azureblob.NewDefaultClient(service, azureblob.ContainerName(name))
+	if err != nil {
+		return nil, err
+	}
+	return azureblob.OpenBucket(ctx, client, nil)
 }
 
 // missing says what a store wants to see.
@@ -175,22 +182,37 @@ const (
 
 func (b *bucket) Put(ctx context.Context, name string, content io.ReadSeeker, size int64, create bool) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // before Close: a writer whose context has ended writes nothing
-	w, err := b.blobs.NewWriter(ctx, b.name(name), &blob.WriterOptions{
+	defer cancel()
+	body := &exactly{Reader: content, left: size, cancel: cancel}
+	// Not by a Writer: gocloud's for Azure panics when it is closed after a failure.
+	err := b.blobs.Upload(ctx, b.name(name), body, &blob.WriterOptions{
 		BufferSize: int(max(minPart, size/maxParts)), MaxConcurrency: 4, IfNotExist: create, ContentType: "application/octet-stream",
 	})
-	if err != nil {
-		return b.explain(err)
+	if body.err != nil {
+		err = body.err
 	}
-	n, err := io.Copy(w, content)
-	if err == nil && n != size {
-		err = fmt.Errorf("has %d bytes, not %d any more: %w", n, size, storage.ErrChanged)
+	return b.explain(err)
+}
+
+// exactly is a file's content, which must have as many bytes as the file had.
+type exactly struct {
+	io.Reader
+	left   int64
+	cancel func() // nothing is written by who reads less: not every client heeds a reader's error
+	err    error
+}
+
+func (r *exactly) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.left -= int64(n)
+	if r.left < 0 || errors.Is(err, io.EOF) && r.left > 0 {
+		err = fmt.Errorf("has another size than before: %w", storage.ErrChanged)
 	}
-	if err != nil {
-		cancel()
-		return b.explain(errors.Join(err, w.Close()))
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+		r.cancel()
 	}
-	return b.explain(w.Close())
+	return n, err
 }
 
 func (b *bucket) Delete(ctx context.Context, name string) error {
@@ -211,10 +233,10 @@ func (b *bucket) explain(err error) error {
 	case errors.Is(err, storage.ErrChanged), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 	case code == gcerrors.FailedPrecondition || status == http.StatusPreconditionFailed || status == http.StatusConflict:
 		err = fmt.Errorf("%w: %w", storage.ErrExists, err)
+	case code == gcerrors.PermissionDenied || status == http.StatusUnauthorized || status == http.StatusForbidden || noCredentials(err):
+		err = &storage.AccessError{Missing: missing[b.scheme], Err: err} // before NotFound, which gocloud makes of Google's 403
 	case code == gcerrors.NotFound:
 		err = &storage.Permanent{Err: fmt.Errorf("%w: %w", fs.ErrNotExist, err)}
-	case code == gcerrors.PermissionDenied || status == http.StatusUnauthorized || status == http.StatusForbidden || noCredentials(err):
-		err = &storage.AccessError{Missing: missing[b.scheme], Err: err}
 	case status == http.StatusRequestTimeout || status == http.StatusTooManyRequests:
 	case status >= 400 && status < 500:
 		if expired(err) {
@@ -226,10 +248,10 @@ func (b *bucket) explain(err error) error {
 	return b.opener.redact(err)
 }
 
-// noCredentials says whether a client found nothing to sign a request with. AWS's has no type for it.
+// noCredentials says whether a client found nothing to sign a request with, or nothing that signs. There are no types for it.
 func noCredentials(err error) bool {
 	text := err.Error()
-	return strings.Contains(text, "get credentials") || strings.Contains(text, "failed to retrieve credentials")
+	return strings.Contains(text, "get credentials") || strings.Contains(text, "failed to retrieve credentials") || strings.Contains(text, "failed to parse private key")
 }
 
 // expired is what S3 answers, with status 400, to a session that is over.
