@@ -101,7 +101,7 @@ $(S3_SERVER): hack/tools/s3/go.mod hack/tools/s3/go.sum
 $(GCS_SERVER): hack/tools/gcs/go.mod hack/tools/gcs/go.sum
 	@echo "==> Building a server of Google Cloud Storage to test with (about a minute the first time)"
 	@mkdir -p bin
-	@CGO_ENABLED=0 go build -modfile=hack/tools/gcs/go.mod -trimpath -ldflags "-s -w" -o $@ github.com/fsouza/fake-gcs-server
+	@go build -modfile=hack/tools/gcs/go.mod -ldflags "-s -w" -o $@ github.com/fsouza/fake-gcs-server # as the trainer, of whose packages it has most
 
 clean: ## Remove what was built here (the cluster's binaries stay in the user cache)
 	@rm -rf bin out
