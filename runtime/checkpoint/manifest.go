@@ -212,7 +212,7 @@ func Verify(dir, digest string) (*Manifest, error) {
 			return nil, err
 		}
 	}
-	for _, pattern := range []string{"config.json", "adapter_config.json", "generation_config.json", "tokenizer*.json", "*.safetensors", IndexFile} {
+	for _, pattern := range []string{"config.json", "adapter_config.json", "generation_config.json", "tokenizer*.json", "tokenizer.model", "chat_template.jinja", "*.safetensors", IndexFile} {
 		found, err := filepath.Glob(filepath.Join(escapeGlob(dir), pattern))
 		if err != nil {
 			return nil, fmt.Errorf("verify %s: %w", dir, err)

@@ -151,6 +151,10 @@ func TestVerifyNamesWhatChanged(t *testing.T) {
 		"truncated":   {"", func(d string) error { return os.Truncate(filepath.Join(d, "model.safetensors"), 3) }, "model.safetensors"},
 		"missing":     {"", func(d string) error { return os.Remove(filepath.Join(d, "sub/x")) }, "sub/x"},
 		"smuggled in": {"", func(d string) error { return os.WriteFile(filepath.Join(d, "tokenizer.json"), nil, 0o644) }, "tokenizer.json"},
+		"smuggled template": {"", func(d string) error {
+			return os.WriteFile(filepath.Join(d, "chat_template.jinja"), nil, 0o644)
+		}, "chat_template.jinja"},
+		"smuggled model": {"", func(d string) error { return os.WriteFile(filepath.Join(d, "tokenizer.model"), nil, 0o644) }, "tokenizer.model"},
 	} {
 		dir, _ := publish(t)
 		if err := c.tamper(dir); err != nil {

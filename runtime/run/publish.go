@@ -37,7 +37,7 @@ const (
 
 // published are the files of a checkpoint, or of an adapter, beside the weights.
 var published = []string{
-	"README.md", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+	"README.md", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
 	adapterFile, adapterWeight,
 }
 
@@ -75,7 +75,7 @@ func (r *run) publish(ctx context.Context, policy *model.Model, tok *tokenizer.T
 	m := checkpoint.Manifest{
 		RunHash: r.hash, Method: string(r.config.Method), Inputs: r.inputs, Lineage: r.lineage, Metrics: metrics, Versions: r.versions(),
 	}
-	for _, name := range slices.Concat(slices.Collect(maps.Keys(files)), weights, []string{"tokenizer.json", "tokenizer_config.json"}) {
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(files)), weights, tok.Files()) {
 		m.Files = append(m.Files, checkpoint.File{Path: name})
 	}
 	if digest, err = checkpoint.Publish(r.dir, m); err != nil {

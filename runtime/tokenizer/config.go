@@ -125,7 +125,7 @@ func (t *Tokenizer) WithChatTemplate(jinja string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", configFile, err)
 	}
-	return parse(files{vocabulary: t.files.vocabulary, config: b})
+	return parse(files{vocabulary: t.files.vocabulary, config: b, model: t.files.model})
 }
 
 // marshal writes JSON for people: indented, with <, > and & as they are.

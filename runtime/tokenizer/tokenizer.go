@@ -15,6 +15,8 @@ const (
 	vocabularyFile = "tokenizer.json"
 	configFile     = "tokenizer_config.json"
 	templateFile   = "chat_template.jinja"
+	// modelFile is SentencePiece's own. It is kept for others: only it has the scores that llama.cpp merges by.
+	modelFile = "tokenizer.model"
 )
 
 // Tokenizer is a BPE tokenizer. It is safe for concurrent use.
@@ -40,7 +42,12 @@ type Tokenizer struct {
 
 // files are the bytes a tokenizer was read from, and is saved as; nil where there is no file.
 type files struct {
-	vocabulary, config, template []byte
+	vocabulary, config, template, model []byte
+}
+
+// byName are all of them.
+func (f *files) byName() map[string]*[]byte {
+	return map[string]*[]byte{vocabularyFile: &f.vocabulary, configFile: &f.config, templateFile: &f.template, modelFile: &f.model}
 }
 
 // tokenID is an id that may be absent.
@@ -49,23 +56,20 @@ type tokenID struct {
 	ok bool
 }
 
-// Load reads a tokenizer.json, or the one in the folder path, and the tokenizer_config.json and
-// chat_template.jinja beside it, which may be missing. An error names the file and the field.
+// Load reads a tokenizer.json, or the one in the folder path, and the tokenizer_config.json,
+// chat_template.jinja and tokenizer.model beside it, which may be missing. An error names the file and the field.
 func Load(path string) (*Tokenizer, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, vocabularyFile)
 	}
 	var f files
-	var err error
-	if f.vocabulary, err = os.ReadFile(path); err != nil {
-		return nil, fmt.Errorf("load tokenizer: %w", err)
-	}
 	dir := filepath.Dir(path)
-	if f.config, err = readOptional(filepath.Join(dir, configFile)); err != nil {
-		return nil, fmt.Errorf("load tokenizer: %w", err)
-	}
-	if f.template, err = readOptional(filepath.Join(dir, templateFile)); err != nil {
-		return nil, fmt.Errorf("load tokenizer: %w", err)
+	for name, to := range f.byName() {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil && (name == vocabularyFile || !errors.Is(err, fs.ErrNotExist)) {
+			return nil, fmt.Errorf("load tokenizer: %w", err)
+		}
+		*to = b
 	}
 	t, err := parse(f)
 	if err != nil {
@@ -74,29 +78,26 @@ func Load(path string) (*Tokenizer, error) {
 	return t, nil
 }
 
-func readOptional(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return b, err
-}
-
 // Save writes the tokenizer's files into dir, which exists. A tokenizer that was loaded is
 // written as it was read, byte for byte.
 func (t *Tokenizer) Save(dir string) error {
-	for _, f := range []struct {
-		name string
-		b    []byte
-	}{{vocabularyFile, t.files.vocabulary}, {configFile, t.files.config}, {templateFile, t.files.template}} {
-		if f.b == nil {
-			continue
-		}
-		if err := os.WriteFile(filepath.Join(dir, f.name), f.b, 0o644); err != nil {
+	for _, name := range t.Files() {
+		if err := os.WriteFile(filepath.Join(dir, name), *t.files.byName()[name], 0o644); err != nil {
 			return fmt.Errorf("save tokenizer: %w", err)
 		}
 	}
 	return nil
+}
+
+// Files are the names of what Save writes, sorted.
+func (t *Tokenizer) Files() (names []string) {
+	for name, b := range t.files.byName() {
+		if *b != nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Encode returns the token ids of text. It adds no special token, and the text of one, such as

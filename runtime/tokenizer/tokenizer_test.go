@@ -226,22 +226,44 @@ func TestEncodeConcurrently(t *testing.T) {
 }
 
 func TestSaveKeepsWhatWasLoaded(t *testing.T) {
-	dir := t.TempDir()
-	if err := load(t, "qwen2").Save(dir); err != nil {
+	from, dir := t.TempDir(), t.TempDir()
+	if err := os.CopyFS(from, os.DirFS("testdata/qwen2")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+	for _, name := range []string{"chat_template.jinja", "tokenizer.model"} {
+		if err := os.WriteFile(filepath.Join(from, name), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tok, err := Load(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tok.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"chat_template.jinja", "tokenizer.json", "tokenizer.model", "tokenizer_config.json"}
+	if got := tok.Files(); !slices.Equal(got, names) {
+		t.Errorf("Files: got %q", got)
+	}
+	for _, name := range names {
 		got, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := os.ReadFile(filepath.Join("testdata/qwen2", name))
+		want, err := os.ReadFile(filepath.Join(from, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if string(got) != string(want) {
 			t.Errorf("%s changed", name)
 		}
+	}
+	if tok, err = tok.WithChatTemplate("mine"); err != nil {
+		t.Fatal(err)
+	}
+	if got := tok.Files(); !slices.Equal(got, names[1:]) {
+		t.Errorf("with another chat template, which goes into tokenizer_config.json: got %q", got)
 	}
 }
 
