@@ -117,6 +117,13 @@ func (n not) UnmarshalJSON(b []byte) error {
 
 func (n not) MarshalJSON() ([]byte, error) { return json.Marshal(!*n.flag) }
 
+// copied is a number that config.json has under two names: it is read under the other.
+type copied struct{ from *int }
+
+func (copied) UnmarshalJSON([]byte) error { return nil }
+
+func (c copied) MarshalJSON() ([]byte, error) { return json.Marshal(*c.from) }
+
 // ErrConfig is what every error of ParseConfig wraps.
 var ErrConfig = errors.New("invalid model config")
 

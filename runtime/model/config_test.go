@@ -65,6 +65,22 @@ func TestParseConfigTakesNewerRope(t *testing.T) {
 	}
 }
 
+func TestGPT2SaysItsPositionsTwice(t *testing.T) {
+	for _, more := range []string{"", `, "n_ctx": 32`, `, "n_ctx": null`} {
+		c, err := model.ParseConfig("config.json", []byte(`{"model_type": "gpt2", "vocab_size": 9, "n_embd": 4, "n_layer": 1, "n_head": 1, "n_positions": 64`+more+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out map[string]any
+		if err := json.Unmarshal(c.JSON(), &out); err != nil || out["n_positions"] != 64.0 || out["n_ctx"] != 64.0 {
+			t.Errorf("with %q: got %+v, %v", more, out, err)
+		}
+		if again, err := model.ParseConfig("config.json", c.JSON()); err != nil || !reflect.DeepEqual(again, c) {
+			t.Errorf("with %q, written and read again: %v\ngot  %+v\nwant %+v", more, err, again, c)
+		}
+	}
+}
+
 func TestParseConfigNamesFileAndField(t *testing.T) {
 	for field, value := range map[string]any{
 		"model_type":              "mamba",

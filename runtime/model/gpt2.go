@@ -9,7 +9,9 @@ var gpt2 = family{
 	fields: func(c *Config) []field {
 		return []field{
 			{"n_embd", &c.HiddenSize}, {"n_inner", &c.IntermediateSize}, {"n_layer", &c.NumHiddenLayers}, {"n_head", &c.NumAttentionHeads},
-			{"n_positions", &c.MaxPositionEmbeddings}, {"layer_norm_epsilon", &c.RMSNormEps}, {"activation_function", &c.HiddenAct},
+			{"n_positions", &c.MaxPositionEmbeddings},
+			{"n_ctx", &copied{&c.MaxPositionEmbeddings}}, // as OpenAI's files have it; llama.cpp's converter asks for it
+			{"layer_norm_epsilon", &c.RMSNormEps}, {"activation_function", &c.HiddenAct},
 			{"scale_attn_weights", &not{&c.UnscaledAttention}}, {"scale_attn_by_inverse_layer_idx", &c.ScaleByLayer},
 		}
 	},
