@@ -82,7 +82,7 @@ func (l lab) ptx(ctx context.Context) error {
 				Data: runconfig.Data{Train: l.file("functions-train.jsonl"), Eval: l.file("functions-eval.jsonl"), Pretraining: l.file("types.jsonl"), MaxLength: 192},
 				PPO: &runconfig.PPOSettings{
 					RewardModel: l.checkpoint("rm"), MaxNewTokens: 48, MinibatchSize: 32, ValueClipRange: 5, MissingEOSPenalty: ptr(10.), // as the demo's
-					KLCoefficient: ptr(0.2), PTXCoefficient: v.coefficient, ValueLearningRate: 2e-3,
+					KLCoefficient: ptr(0.05), PTXCoefficient: v.coefficient, ValueLearningRate: 2e-3,
 				},
 				Training: runconfig.Training{MaxSteps: 60, BatchSize: 128, LearningRate: 3e-4, WarmupRatio: 0.2, MaxGradNorm: 1},
 			}
