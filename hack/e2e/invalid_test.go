@@ -12,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -101,9 +102,11 @@ func TestUnknownField(t *testing.T) {
 	p := trainerPod("by-hand", "train")
 	mount(p, "config", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "run"}}}, "/etc/alignment")
 	p.Namespace = s.name
+	// Beside stages, a pod that requests nothing gets hardly any of the processor: it took a minute to start.
+	p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}
 	s.eventually(20*time.Second, func() error { return kube.Create(ctx, p.DeepCopy()) })
 	var end *corev1.ContainerStateTerminated
-	s.eventually(time.Minute, func() error {
+	s.eventually(2*time.Minute, func() error {
 		var pod corev1.Pod
 		if err := s.get("by-hand", &pod); err != nil {
 			return err

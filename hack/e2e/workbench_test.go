@@ -14,7 +14,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/alignment-dev/alignment-operator/api/runconfig"
@@ -59,8 +58,6 @@ func trainerPod(name string, args ...string) *corev1.Pod {
 		},
 		Containers: []corev1.Container{{
 			Name: "trainer", Image: os.Getenv("TRAINER_IMAGE"), ImagePullPolicy: corev1.PullIfNotPresent, Args: args,
-			// As the stages': beside them, a pod that requests nothing gets hardly any of the processor.
-			Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m")}},
 			SecurityContext: &corev1.SecurityContext{
 				AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
 				Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
