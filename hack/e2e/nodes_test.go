@@ -113,7 +113,9 @@ func TestTwoNodesMoved(t *testing.T) {
 	next, _ := s.gang("moved", pods[0].Labels[batchv1.ControllerUidLabel], func(p runconfig.Progress) bool { return p.ResumedFrom > 0 })
 	status := s.succeeds(v1alpha1.SFTJobKind, "moved")
 	s.resumed([]corev1.Pod{s.again(next[0])}, status, p.Step)
-	if status.Restarts != 0 || status.Disruptions != 1 || len(status.History) != 2 || status.History[0].FailedPod != pods[1].Name || *status.History[0].ExitCode != runconfig.ExitTerminated {
+	// Where both have saved and ended within a second, the times of their ends do not tell which was first.
+	ended := func(name string) bool { return name == pods[0].Name || name == pods[1].Name }
+	if status.Restarts != 0 || status.Disruptions != 1 || len(status.History) != 2 || !ended(status.History[0].FailedPod) || *status.History[0].ExitCode != runconfig.ExitTerminated {
 		t.Errorf("%d restarts, %d disruptions, history %+v", status.Restarts, status.Disruptions, status.History)
 	}
 }
