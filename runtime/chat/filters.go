@@ -1,73 +1,17 @@
 package chat
 
 import (
-	"errors"
 	"math"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
-	"time"
-	"unicode/utf8"
 )
-
-// globals are the functions that a template has.
-var globals map[string]function
 
 // filters and tests are named as in Jinja.
 var (
 	filters map[string]func(r *renderer, v any, a arguments) any
 	tests   map[string]func(r *renderer, v any, a arguments) bool
 )
-
-// parameters takes the arguments of a function, in the order of its names; defaults are of the last.
-func (r *renderer) parameters(of string, a arguments, names []string, defaults ...any) []any {
-	if len(a.positional) > len(names) {
-		r.fail("%s takes %d arguments, got %d", of, len(names), len(a.positional))
-	}
-	out := slices.Clone(a.positional)
-	used := 0
-	for i := len(out); i < len(names); i++ {
-		v, ok := a.named.Get(names[i])
-		if ok {
-			used++
-		} else if d := i - len(names) + len(defaults); d >= 0 {
-			v = defaults[d]
-		} else {
-			r.fail("%s has no argument %q", of, names[i])
-		}
-		out = append(out, v)
-	}
-	if used < len(a.named.keys) {
-		r.fail("%s takes %q, got another argument", of, names)
-	}
-	return out
-}
-
-func (r *renderer) intArg(of string, v any) int64 {
-	n, ok := integerOf(v)
-	if !ok {
-		r.undefinedOr([]any{v}, "%s of a %s, not a number", of, typeName(v))
-	}
-	return n
-}
-
-func (r *renderer) strArg(of string, v any) string {
-	s, ok := v.(string)
-	if !ok {
-		r.undefinedOr([]any{v}, "%s of a %s, not a text", of, typeName(v))
-	}
-	return s
-}
-
-func (r *renderer) listArg(of string, v any) []any {
-	list, ok := r.iterate(v)
-	if !ok {
-		r.fail("%s of a %s", of, typeName(v))
-	}
-	r.make(16 * len(list))
-	return list
-}
 
 // filtered evaluates a filter or test; input is what a filter without a value is applied to.
 func (r *renderer) filtered(e expression, input any) any {
@@ -91,47 +35,6 @@ func (r *renderer) filtered(e expression, input any) any {
 }
 
 func init() { // the tables refer to the functions that look into them
-	globals = map[string]function{
-		"raise_exception": func(r *renderer, a arguments) any {
-			message := r.text(r.parameters("raise_exception", a, []string{"message"})[0])
-			panic(&Error{Line: r.line, Message: message, Raised: true})
-		},
-		"range": func(r *renderer, a arguments) any {
-			p := r.parameters("range", a, []string{"start", "stop", "step"}, nil, nil)
-			start, stop, step := int64(0), r.intArg("range", p[0]), int64(1)
-			if p[1] != nil {
-				start, stop = stop, r.intArg("range", p[1])
-			}
-			if p[2] != nil {
-				step = r.intArg("range", p[2])
-			}
-			if step == 0 {
-				r.fail("range with a step of 0")
-			}
-			if n := (float64(stop) - float64(start)) / float64(step); n > maxRange {
-				r.fail("range of more than %d numbers", maxRange)
-			}
-			list := []any{}
-			for i := start; step > 0 && i < stop || step < 0 && i > stop; i += step {
-				list = append(list, i)
-			}
-			return r.made(list)
-		},
-		"namespace": func(r *renderer, a arguments) any {
-			d := r.dict(a)
-			for _, k := range d.keys {
-				if name, ok := k.(string); !ok || strings.HasPrefix(name, "_") {
-					r.fail("a namespace has no attribute %s", repr(shortened(k)))
-				}
-			}
-			return namespace{d}
-		},
-		"dict": func(r *renderer, a arguments) any { return r.dict(a) },
-		"strftime_now": func(r *renderer, a arguments) any {
-			return r.strftime(r.strArg("strftime_now", r.parameters("strftime_now", a, []string{"format"})[0]))
-		},
-	}
-
 	texts := func(f func(string) string) func(*renderer, any, arguments) any {
 		return func(r *renderer, v any, a arguments) any {
 			r.parameters("a filter", a, nil)
@@ -452,93 +355,6 @@ func init() { // the tables refer to the functions that look into them
 			return int64(len(strings.FieldsFunc(r.text(v), func(c rune) bool { return !isNamePart(c) })))
 		},
 	}
-
-	is := func(f func(v any) bool) func(*renderer, any, arguments) bool {
-		return func(r *renderer, v any, a arguments) bool {
-			r.parameters("a test", a, nil)
-			return f(v)
-		}
-	}
-	compares := func(op string) func(*renderer, any, arguments) bool {
-		return func(r *renderer, v any, a arguments) bool {
-			return r.compare(op, v, r.parameters("a test", a, []string{"other"})[0])
-		}
-	}
-	divides := func(r *renderer, v any, by int64) bool {
-		return equal(r.binary("%", v, by), int64(0))
-	}
-	tests = map[string]func(r *renderer, v any, a arguments) bool{
-		"boolean":   is(func(v any) bool { _, ok := v.(bool); return ok }),
-		"callable":  is(func(v any) bool { _, ok := v.(function); return ok }),
-		"defined":   is(func(v any) bool { _, ok := v.(undefined); return !ok }),
-		"undefined": is(func(v any) bool { _, ok := v.(undefined); return ok }),
-		"none":      is(func(v any) bool { return v == nil }),
-		"true":      is(func(v any) bool { return v == true }),
-		"false":     is(func(v any) bool { return v == false }),
-		"integer":   is(func(v any) bool { _, ok := v.(int64); return ok }),
-		"float":     is(func(v any) bool { _, ok := v.(float64); return ok }),
-		"number":    is(func(v any) bool { _, ok := number(v); return ok }),
-		"string":    is(func(v any) bool { _, ok := v.(string); return ok }),
-		"mapping":   is(func(v any) bool { _, ok := v.(*Dict); return ok }),
-		"iterable":  is(func(v any) bool { _, ok := items(v); return ok }),
-		"sequence": is(func(v any) bool {
-			_, isView := v.(view)
-			_, ok := items(v)
-			return ok && !isView
-		}),
-		"lower": func(r *renderer, v any, _ arguments) bool { s := r.text(v); return isCased(s) && lower(s) == s },
-		"upper": func(r *renderer, v any, _ arguments) bool { s := r.text(v); return isCased(s) && upper(s) == s },
-		"even":  func(r *renderer, v any, _ arguments) bool { return divides(r, v, 2) },
-		"odd":   func(r *renderer, v any, _ arguments) bool { return !divides(r, v, 2) },
-		"divisibleby": func(r *renderer, v any, a arguments) bool {
-			return divides(r, v, r.intArg("divisibleby", r.parameters("divisibleby", a, []string{"num"})[0]))
-		},
-		"sameas": func(r *renderer, v any, a arguments) bool {
-			other := r.parameters("sameas", a, []string{"other"})[0]
-			return typeName(v) == typeName(other) && r.compare("==", v, other)
-		},
-		"in": compares("in"),
-		"eq": compares("=="), "equalto": compares("=="), "==": compares("=="), "ne": compares("!="), "!=": compares("!="),
-		"lt": compares("<"), "lessthan": compares("<"), "<": compares("<"), "le": compares("<="), "<=": compares("<="),
-		"gt": compares(">"), "greaterthan": compares(">"), ">": compares(">"), "ge": compares(">="), ">=": compares(">="),
-	}
-}
-
-func dictItems(d *Dict) []any {
-	list := make([]any, len(d.keys))
-	for i, k := range d.keys {
-		list[i] = tuple{k, d.values[k]}
-	}
-	return list
-}
-
-// dict is Python's dict(mapping, name=value...).
-func (r *renderer) dict(a arguments) *Dict {
-	d := new(Dict)
-	if len(a.positional) > 1 {
-		r.fail("dict takes 1 argument, got %d", len(a.positional))
-	}
-	if len(a.positional) == 1 {
-		from, ok := a.positional[0].(*Dict)
-		if !ok {
-			for _, pair := range r.listArg("dict", a.positional[0]) {
-				kv := r.listArg("dict", pair)
-				if len(kv) != 2 {
-					r.fail("dict of an item that is no pair")
-				}
-				d.set(r.newKey(kv[0]), kv[1])
-			}
-			from = new(Dict)
-		}
-		for _, k := range from.keys {
-			d.set(k, from.values[k])
-		}
-	}
-	for _, k := range a.named.keys {
-		d.set(k, a.named.values[k])
-	}
-	r.make(64 * len(d.keys))
-	return d
 }
 
 // path follows an attribute such as "function.name" or 0.
@@ -555,137 +371,4 @@ func (r *renderer) path(v, path any) any {
 		v = r.item(v, key)
 	}
 	return v
-}
-
-// sortKey is what a value is sorted by.
-func (r *renderer) sortKey(v, path any, caseSensitive bool) any {
-	if path != nil {
-		v = r.path(v, path)
-	}
-	if s, ok := v.(string); ok && !caseSensitive {
-		return lower(s)
-	}
-	return v
-}
-
-func (r *renderer) sort(of string, list []any, key func(any) any, reverse bool) []any {
-	type keyed struct{ key, value any }
-	all := make([]keyed, len(list))
-	for i, v := range list {
-		all[i] = keyed{key(v), v}
-		r.spend(20 * (1 + r.cost(all[i].key))) // as often as it may be compared
-	}
-	ordered := true
-	sort.SliceStable(all, func(i, j int) bool {
-		a, b := all[i].key, all[j].key
-		if reverse {
-			a, b = b, a
-		}
-		is, ok := less(a, b)
-		ordered = ordered && ok
-		return is
-	})
-	if !ordered {
-		r.fail("%s of values that have no order", of)
-	}
-	out := make([]any, len(all))
-	for i := range all {
-		out[i] = all[i].value
-	}
-	return out
-}
-
-// sortedKeys are the keys of a dictionary in order.
-func sortedKeys(keys []any) ([]any, error) {
-	keys = slices.Clone(keys)
-	ordered := true
-	sort.SliceStable(keys, func(i, j int) bool {
-		is, ok := less(keys[i], keys[j])
-		ordered = ordered && ok
-		return is
-	})
-	if !ordered {
-		return nil, errors.New("keys that have no order")
-	}
-	return keys, nil
-}
-
-func tojson(r *renderer, v any, a arguments) any {
-	p := r.parameters("tojson", a, []string{"ensure_ascii", "indent", "separators", "sort_keys"}, false, nil, nil, false)
-	o := jsonOptions{ascii: truth(p[0]), item: ", ", key: ": ", sortKeys: truth(p[3])}
-	switch indent := p[1].(type) {
-	case nil:
-	case string:
-		o.lines, o.indent = true, indent
-	default:
-		n := r.intArg("indent", indent)
-		if n > 100 {
-			r.fail("indent of %d", n)
-		}
-		o.lines, o.indent = true, strings.Repeat(" ", int(max(n, 0)))
-	}
-	if o.lines {
-		o.item = ","
-	}
-	if p[2] != nil {
-		pair := r.listArg("separators", p[2])
-		if len(pair) != 2 {
-			r.fail("separators are not two")
-		}
-		o.item, o.key = r.strArg("separators", pair[0]), r.strArg("separators", pair[1])
-	}
-	n := r.size(v, 0)
-	r.spend(n)
-	r.make(n * (len(o.item) + len(o.key) + 8))
-	var b strings.Builder
-	if err := o.write(&b, v, 0); err != nil {
-		r.fail("tojson: %s", err)
-	}
-	return r.madeText(b.String())
-}
-
-// strftime writes the time as C's strftime does.
-func (r *renderer) strftime(format string) string {
-	if r.now.IsZero() {
-		r.fail("strftime_now: there is no time")
-	}
-	layouts := map[rune]string{
-		'a': "Mon", 'A': "Monday", 'b': "Jan", 'h': "Jan", 'B': "January", 'd': "02", 'e': "_2", 'm': "01", 'y': "06", 'Y': "2006", 'H': "15", 'I': "03", 'M': "04", 'S': "05", 'p': "PM",
-		'j': "002", 'f': "000000", 'F': "2006-01-02", 'T': "15:04:05", 'D': "01/02/06", 'R': "15:04", 'c': time.ANSIC, 'x': "01/02/06", 'X': "15:04:05", 'z': "", 'Z': "",
-	}
-	var b strings.Builder
-	for i := 0; i < len(format); {
-		c, n := utf8.DecodeRuneInString(format[i:])
-		i += n
-		if c != '%' || i == len(format) {
-			b.WriteString(format[i-n : i])
-			continue
-		}
-		unpadded := strings.HasPrefix(format[i:], "-")
-		if unpadded {
-			i++
-		}
-		c, n = utf8.DecodeRuneInString(format[i:])
-		i += n
-		layout, ok := layouts[c]
-		switch {
-		case c == '%':
-			b.WriteByte('%')
-			continue
-		case !ok:
-			r.fail("strftime_now: %%%c is not supported", c)
-		}
-		s := ""
-		if layout != "" {
-			s = r.now.Format(layout)
-			if c == 'f' {
-				s = strings.TrimPrefix(r.now.Format("x.000000"), "x.")
-			}
-		}
-		if unpadded {
-			s = strings.TrimLeft(s[:len(s)-1], "0 ") + s[len(s)-1:]
-		}
-		b.WriteString(s)
-	}
-	return b.String()
 }
