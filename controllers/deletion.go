@@ -58,7 +58,7 @@ func (r *Reconciler) remove(ctx context.Context, o status.Observed) (changed boo
 	if err != nil {
 		return false, err
 	}
-	err = r.applyAll(ctx, o.Stage, job)
+	_, err = r.applyAll(ctx, o.Stage, job)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		log.FromContext(ctx).Info("The namespace is being deleted: the output goes with its claims")
 		return true, r.release(ctx, o.Stage)

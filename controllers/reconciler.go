@@ -212,7 +212,8 @@ func (r *Reconciler) apply(ctx context.Context, o status.Observed, do action) (c
 
 // lookUp begins a run: its objects, and the search for a checkpoint that makes it unnecessary.
 func (r *Reconciler) lookUp(ctx context.Context, o status.Observed) error {
-	if err := r.applyAll(ctx, o.Stage, append(shared(o.Run), o.Run.Lookup)...); err != nil {
+	made, err := r.applyAll(ctx, o.Stage, append(shared(o.Run), o.Run.Lookup)...)
+	if err != nil || !made {
 		return err
 	}
 	since := o.Stage.GetCreationTimestamp().Time
@@ -238,7 +239,7 @@ func (r *Reconciler) start(ctx context.Context, o status.Observed) error {
 	if o.Between() { // the spec may place it otherwise than before
 		objects = append(shared(o.Run), o.Run.Follow(o.Follow()))
 	}
-	if err := r.applyAll(ctx, o.Stage, objects...); err != nil {
+	if made, err := r.applyAll(ctx, o.Stage, objects...); err != nil || !made {
 		return err
 	}
 	log.FromContext(ctx).Info("Starting run", "runHash", o.Run.Hash, "output", o.Run.Config.Output.URI)
@@ -254,24 +255,24 @@ type object interface {
 }
 
 // applyAll applies a stage's objects, in this order, if none of them is in someone's way. The last is a Job:
-// where the stage's own is there already, the cache was behind, and all has been done.
-func (r *Reconciler) applyAll(ctx context.Context, stage v1alpha1.Stage, objects ...object) error {
+// where the stage's own is there already, the cache was behind, all has been done, and nothing is made.
+func (r *Reconciler) applyAll(ctx context.Context, stage v1alpha1.Stage, objects ...object) (made bool, err error) {
 	for _, obj := range slices.Backward(objects) {
 		gvk := schema.FromAPIVersionAndKind(*obj.GetAPIVersion(), *obj.GetKind())
 		owner, err := r.nameFree(ctx, stage, gvk, *obj.GetName())
 		if err != nil {
-			return err
+			return false, err
 		}
 		if gvk.Kind == "Job" && owner == stage.GetUID() {
-			return nil
+			return false, nil
 		}
 	}
 	for _, obj := range objects {
 		if err := r.Client.Apply(ctx, obj, FieldOwner); err != nil {
-			return fmt.Errorf("apply: %w", err)
+			return false, fmt.Errorf("apply: %w", err)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // suspend ends a Job's pods, or lets it go on.

@@ -10,35 +10,15 @@ import (
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
 )
 
-const adapterDPO = `
-apiVersion: alignment.dev/v1alpha1
-kind: DPOJob
-metadata: {name: adapter}
-spec:
-  model: {from: {kind: SFTJob, name: words}}
-  data:
-    train: [{uri: pvc://lab/data/dpo.jsonl}]
-    evalFraction: "0.1"
-    maxLength: 64
-  training: {maxSteps: 40, batchSize: 16, learningRate: "1e-3", lora: {rank: 8, targetModules: [all-linear], publish: Adapter}}
-  output: {uri: pvc://lab/out}
-  pod: {threads: 1, resources: {requests: {cpu: 200m}}}
-`
-
-const adapterSimPO = `
-apiVersion: alignment.dev/v1alpha1
-kind: SimPOJob
-metadata: {name: after}
-spec:
-  model: {from: {kind: DPOJob, name: adapter}}
-  data:
-    train: [{uri: pvc://lab/data/dpo.jsonl}]
-    evalFraction: "0.1"
-    maxLength: 64
-  training: {maxSteps: 10, batchSize: 16, learningRate: "1e-5"}
-  output: {uri: pvc://lab/out}
-  pod: {threads: 1, resources: {requests: {cpu: 200m}}}
-`
+// chainDPO as adapters, and what goes on from there.
+var (
+	adapterDPO = strings.NewReplacer("metadata: {name: words}", "metadata: {name: adapter}",
+		`training: {maxSteps: 40, batchSize: 16, learningRate: "3e-4"}`,
+		`training: {maxSteps: 40, batchSize: 16, learningRate: "1e-3", lora: {rank: 8, targetModules: [all-linear], publish: Adapter}}`).Replace(chainDPO)
+	adapterSimPO = strings.NewReplacer("kind: DPOJob", "kind: SimPOJob", "metadata: {name: words}", "metadata: {name: after}",
+		"{kind: SFTJob, name: words}", "{kind: DPOJob, name: adapter}",
+		`maxSteps: 40, batchSize: 16, learningRate: "3e-4"`, `maxSteps: 10, batchSize: 16, learningRate: "1e-5"`).Replace(chainDPO)
+)
 
 // TestAdapter goes on from a stage that publishes an adapter: the next one reads that and the base, and has learnt what the
 // adapter has.
