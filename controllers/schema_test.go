@@ -251,6 +251,7 @@ var celCases = map[string][]string{
 
 	"metadata.name must be at most 50 lower-case letters, digits and -, beginning with a letter: pods are named after it": {`{metadata: {name: has.dot}}`},
 	"digest goes with uri; a stage's own digest is used with from":                                                        {`{uri: null, from: {kind: SFTJob, name: up}, digest: "sha256:` + strings.Repeat("0", 64) + `"}`},
+	"base goes with uri; what a stage's adapter goes on is known":                                                         {`{uri: null, from: {kind: SFTJob, name: up}, base: {uri: "pvc://c/base"}}`},
 	"a reward model is no policy":                                                 {`{uri: null, from: {kind: RewardModelJob, name: up}}`},
 	"a reward model starts from a language model":                                 {`{uri: null, from: {kind: RewardModelJob, name: up}}`},
 	"must be RewardModelJob":                                                      {`{uri: null, from: {kind: SFTJob, name: up}}`},

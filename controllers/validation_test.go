@@ -217,6 +217,8 @@ func TestValidation(t *testing.T) {
 		{validDPO, "spec.model.from.kind", `KTOJob`, []string{"spec.model.from.kind", "supported values"}},
 		{validDPO, "spec.model.from.name", `""`, []string{"spec.model.from.name", "at least 1"}},
 		{validDPO, "spec.model.digest", `"sha256:` + strings.Repeat("0", 64) + `"`, []string{"spec.model", "digest goes with uri"}},
+		{validDPO, "spec.model.base", `{uri: "pvc://models/base"}`, []string{"spec.model", "base goes with uri"}},
+		{validDPO, "spec.model", `{uri: "pvc://models/adapter", base: {uri: "file:///base"}}`, []string{"spec.model.base.uri", "should match"}},
 		{validDPO, "spec.reference", `{}`, []string{"spec.reference", "exactly one of from and uri"}},
 		{validDPO, "spec.objective.type", `PPO`, []string{"spec.objective.type", "supported values"}},
 		{validDPO, "spec.objective.beta", `"0"`, []string{"spec.objective.beta", "greater than 0"}},

@@ -52,6 +52,7 @@ type NamespaceName string
 // CheckpointSource is a checkpoint: of another stage, or a Hugging Face folder.
 // +kubebuilder:validation:XValidation:rule="has(self.from) != has(self.uri)",message="set exactly one of from and uri"
 // +kubebuilder:validation:XValidation:rule="!has(self.digest) || has(self.uri)",message="digest goes with uri; a stage's own digest is used with from"
+// +kubebuilder:validation:XValidation:rule="!has(self.base) || has(self.uri)",message="base goes with uri; what a stage's adapter goes on is known"
 type CheckpointSource struct {
 	// From is a stage whose checkpoint to use. It may be applied later than this resource.
 	// +optional
@@ -59,6 +60,18 @@ type CheckpointSource struct {
 	// URI is a folder with config.json, safetensors and tokenizer.json.
 	// +optional
 	URI URI `json:"uri,omitempty"`
+	// Digest of the folder's manifest.json, verified before anything is loaded.
+	// +optional
+	Digest Digest `json:"digest,omitempty"`
+	// Base is what an adapter in PEFT's format goes on, if that is what the folder has.
+	// +optional
+	Base *AdapterBase `json:"base,omitempty"`
+}
+
+// AdapterBase is the checkpoint that an adapter goes on.
+type AdapterBase struct {
+	// URI is a folder with config.json and safetensors.
+	URI URI `json:"uri"`
 	// Digest of the folder's manifest.json, verified before anything is loaded.
 	// +optional
 	Digest Digest `json:"digest,omitempty"`

@@ -57,6 +57,7 @@ type SFTJobSpec struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.from) || self.from.kind != 'RewardModelJob'",fieldPath=".from.kind",message="a reward model is no policy"
 // +kubebuilder:validation:XValidation:rule="[has(self.from), has(self.uri), has(self.init)].filter(x, x).size() == 1",message="set exactly one of from, uri and init"
 // +kubebuilder:validation:XValidation:rule="!has(self.digest) || has(self.uri)",message="digest goes with uri; a stage's own digest is used with from"
+// +kubebuilder:validation:XValidation:rule="!has(self.base) || has(self.uri)",message="base goes with uri; what a stage's adapter goes on is known"
 type InitialModel struct {
 	// From is a stage whose checkpoint to use. It may be applied later than this resource.
 	// +optional
@@ -67,6 +68,9 @@ type InitialModel struct {
 	// Digest of the folder's manifest.json, verified before anything is loaded.
 	// +optional
 	Digest Digest `json:"digest,omitempty"`
+	// Base is what an adapter in PEFT's format goes on, if that is what the folder has.
+	// +optional
+	Base *AdapterBase `json:"base,omitempty"`
 	// Init is a new model.
 	// +optional
 	Init *ModelInit `json:"init,omitempty"`

@@ -45,7 +45,7 @@ func (r *renderer) sft(s *v1alpha1.SFTJob, c *runconfig.RunConfig) {
 	c.Data.LossOn, c.Data.Packing = s.Spec.LossOn, s.Spec.Packing
 	m := s.Spec.Model
 	if m.Init == nil {
-		c.Model.Source = r.source(v1alpha1.RoleModel, v1alpha1.CheckpointSource{From: m.From, URI: m.URI, Digest: m.Digest})
+		c.Model.Source = r.source(v1alpha1.RoleModel, v1alpha1.CheckpointSource{From: m.From, URI: m.URI, Digest: m.Digest, Base: m.Base})
 		return
 	}
 	// Whole numbers stay whole: a hidden_size of 128.0 would be refused.
@@ -235,7 +235,11 @@ func (r *renderer) lora(l *v1alpha1.LoRA) *runconfig.LoRA {
 // source is a checkpoint by URI, or the resolved one of the role.
 func (r *renderer) source(role string, s v1alpha1.CheckpointSource) runconfig.Source {
 	if s.From == nil {
-		return runconfig.Source{URI: string(s.URI), Digest: string(s.Digest)}
+		source := runconfig.Source{URI: string(s.URI), Digest: string(s.Digest)}
+		if b := s.Base; b != nil {
+			source.Base = &runconfig.Source{URI: string(b.URI), Digest: string(b.Digest)}
+		}
+		return source
 	}
 	source := r.upstream(role)
 	if source == nil {

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ var (
 )
 
 // TestAdapter goes on from a stage that publishes an adapter: the next one reads that and the base, and has learnt what the
-// adapter has.
+// adapter has. One that names both by their URIs makes the same of them.
 func TestAdapter(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t).workspace()
@@ -41,4 +42,9 @@ func TestAdapter(t *testing.T) {
 	if got := s.generate(after, "This noon the old cat says"); got != " meow!" {
 		t.Errorf("the model answers %q, want what the adapter prefers", got)
 	}
+
+	s.kubectl(strings.NewReader(strings.NewReplacer("metadata: {name: after}", "metadata: {name: named}",
+		"from: {kind: DPOJob, name: adapter}", fmt.Sprintf("uri: %q, digest: %q, base: {uri: %q, digest: %q}",
+			adapter.Output.URI, adapter.Output.Digest, base.Output.URI, base.Output.Digest)).Replace(adapterSimPO)), "apply", "-f", "-")
+	s.sameCheckpoint(s.succeeds(v1alpha1.SimPOJobKind, "named"), after.Output.Digest)
 }
