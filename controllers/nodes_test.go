@@ -116,7 +116,7 @@ func TestNodes(t *testing.T) {
 	end(t, pods[1], 137, "")
 	eventually(t, func() error { // before the other has ended
 		got := condition(t, becomes(t, s, v1alpha1.PhasePending, v1alpha1.ConditionReady, v1alpha1.ReasonRestarting), v1alpha1.ConditionReady)
-		if want := fmt.Sprintf("attempt 1 of 2 ended; the next one resumes: pod %s (rank 1, on node node): the trainer ended with exit code 137", pods[1].Name); got.Message != want {
+		if want := fmt.Sprintf("attempt 1 of 2 ended; the next one resumes when pod %s on node node has ended: pod %s (rank 1, on node node): the trainer ended with exit code 137", pods[0].Name, pods[1].Name); got.Message != want {
 			return fmt.Errorf("Ready says %q, want %q", got.Message, want)
 		}
 		return nil

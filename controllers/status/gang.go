@@ -242,6 +242,17 @@ func (n *next) gangInFlight() {
 	}
 }
 
+// resumes says what follows an attempt that has ended, and which of several pods that waits for: one on a lost node does not
+// end before someone says that it has.
+func (n *next) resumes() string {
+	for i := range n.o.Pods {
+		if p := &n.o.Pods[i]; several(n.o.Job) && p.DeletionTimestamp != nil && anyUnfinished(n.o.Pods[i:i+1]) {
+			return fmt.Sprintf("the next one resumes when pod %s on node %s has ended", p.Name, p.Spec.NodeName)
+		}
+	}
+	return "the next one resumes"
+}
+
 // cause is the pod whose end ended an attempt of several; nil while none has failed. The others follow it: they are
 // deleted, or find that they have lost it. blame is false where no pod of those that are known is to blame.
 func cause(pods []corev1.Pod) (c *corev1.Pod, blame bool) {

@@ -281,11 +281,11 @@ func final(end *corev1.ContainerStateTerminated) bool {
 
 func (n *next) retryMessage(pod *corev1.Pod) string {
 	if end := readDisruption(pod); end != "" {
-		return cleanText(fmt.Sprintf("%s was disrupted (%s); the next one resumes", n.who(pod), end))
+		return cleanText(fmt.Sprintf("%s was disrupted (%s); %s", n.who(pod), end, n.resumes()))
 	}
-	message := fmt.Sprintf("attempt %d of %d ended; the next one resumes", max(n.o.Job.Status.Failed, 1), *n.o.Job.Spec.BackoffLimit+1)
+	message := fmt.Sprintf("attempt %d of %d ended; %s", max(n.o.Job.Status.Failed, 1), *n.o.Job.Spec.BackoffLimit+1, n.resumes())
 	if several(n.o.Job) {
-		message = fmt.Sprintf("attempt %d of %d ended; the next one resumes", n.Attempts, n.o.Stage.StageSpec().MaxRestarts+1)
+		message = fmt.Sprintf("attempt %d of %d ended; %s", n.Attempts, n.o.Stage.StageSpec().MaxRestarts+1, n.resumes())
 		if pod != nil {
 			message += ": " + n.who(pod)
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -32,6 +33,9 @@ const (
 	spareNode  = "localcluster-2"
 	spareTaint = "alignment.dev/spare"
 )
+
+// spare is held by the tests with pods on the spare node, and by each that loses it alone.
+var spare sync.RWMutex
 
 // cluster is where the tests run.
 type cluster struct {

@@ -16,14 +16,19 @@ import (
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
 )
 
-// onSpareNode puts a stage's pods on the spare node while that is there, and elsewhere as soon as it is not.
-func onSpareNode(j *v1alpha1.SFTJob) {
+// evictedSoon lets a stage's pods on the spare node, and has them evicted as soon as it is lost.
+func evictedSoon(j *v1alpha1.SFTJob) {
 	soon := new(int64(1))
 	j.Spec.Pod.Tolerations = []corev1.Toleration{
 		{Key: spareTaint, Operator: corev1.TolerationOpExists},
 		{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: soon},
 		{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: soon},
 	}
+}
+
+// onSpareNode puts a stage's pods on the spare node while that is there, and elsewhere as soon as it is not.
+func onSpareNode(j *v1alpha1.SFTJob) {
+	evictedSoon(j)
 	j.Spec.PodTemplate.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
 		PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
 			Weight: 100,
@@ -43,6 +48,8 @@ func TestNodeLost(t *testing.T) {
 	}
 	t.Parallel()
 	want := undisturbedDigest(t)
+	spare.Lock()
+	t.Cleanup(spare.Unlock)
 	s := newSpace(t).workspace()
 	runs := []*lostRun{{name: "off"}, {name: "alive"}}
 	draw := random(t.Name())

@@ -24,12 +24,12 @@ import (
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
 )
 
-// onTwoNodes is a run of two pods, each on a node of its own.
+// onTwoNodes is a run of two pods, each on a node of its own as long as there are two.
 func onTwoNodes(j *v1alpha1.SFTJob) {
 	j.Spec.Pod.Nodes = 2
 	j.Spec.Pod.Tolerations = []corev1.Toleration{{Key: spareTaint, Operator: corev1.TolerationOpExists}}
 	j.Spec.PodTemplate.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
-		MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.DoNotSchedule,
+		MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.DoNotSchedule, NodeTaintsPolicy: new(corev1.NodeInclusionPolicyHonor),
 		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"alignment.dev/name": j.Name}},
 	}}
 }
@@ -41,6 +41,8 @@ func TestTwoNodes(t *testing.T) {
 		t.Skip("two nodes and their processes are needed")
 	}
 	t.Parallel()
+	spare.RLock()
+	t.Cleanup(spare.RUnlock)
 	s := newSpace(t).workspace()
 	s.create(sftJob("one"))
 	s.create(sftJob("two", onTwoNodes))
@@ -100,6 +102,8 @@ func TestTwoNodesMoved(t *testing.T) {
 		t.Skip("two nodes are needed")
 	}
 	t.Parallel()
+	spare.RLock()
+	t.Cleanup(spare.RUnlock)
 	s := newSpace(t).workspace()
 	s.create(sftJob("moved", onTwoNodes, func(j *v1alpha1.SFTJob) {
 		j.Spec.Checkpoint = v1alpha1.Checkpoint{} // nothing but its end saves
@@ -116,6 +120,59 @@ func TestTwoNodesMoved(t *testing.T) {
 	// Where both have saved and ended within a second, the times of their ends do not tell which was first.
 	ended := func(name string) bool { return name == pods[0].Name || name == pods[1].Name }
 	if status.Restarts != 0 || status.Disruptions != 1 || len(status.History) != 2 || !ended(status.History[0].FailedPod) || *status.History[0].ExitCode != runconfig.ExitTerminated {
+		t.Errorf("%d restarts, %d disruptions, history %+v", status.Restarts, status.Disruptions, status.History)
+	}
+}
+
+// TestTwoNodesLost loses the node of one of two pods, with all that runs on it. The other pod ends for want of it, and both go on
+// on the node that is left once someone says that the lost one is off.
+func TestTwoNodesLost(t *testing.T) {
+	if !ownCluster {
+		t.Skip("the nodes of KUBECONFIG's cluster are not to be lost")
+	}
+	t.Parallel()
+	spare.Lock()
+	t.Cleanup(spare.Unlock)
+	s := newSpace(t).workspace()
+	s.create(sftJob("pair", onTwoNodes, evictedSoon, func(j *v1alpha1.SFTJob) {
+		j.Spec.Training.MaxSteps = 4 * steps // its pods outlive the look at them
+		j.Spec.MaxRestarts = 0
+	}))
+	pods, p := s.gang("pair", "", func(p runconfig.Progress) bool { return p.Step > 2*saveEvery })
+	lost, left := pods[1], pods[0]
+	if left.Spec.NodeName == spareNode {
+		lost, left = left, lost
+	}
+	t.Cleanup(s.nodeBack)
+	if _, err := local.run(ctx, "node-stop", "2"); err != nil {
+		t.Fatal(err)
+	}
+	if !s.signal(&lost, syscall.SIGKILL) {
+		t.Fatal("the trainer has ended too early")
+	}
+	s.eventually(3*time.Minute, func() error {
+		st, err := s.stage(v1alpha1.SFTJobKind, "pair")
+		if err != nil {
+			return err
+		}
+		if got := message(*st.StageStatus(), v1alpha1.ConditionReady); !strings.Contains(got, "when pod "+lost.Name+" on node "+spareNode+" has ended") || !strings.Contains(got, left.Name) {
+			return fmt.Errorf("Ready is %q, want it to name the pod that has lost the other, and to wait for that", got)
+		}
+		return nil
+	})
+	if pods := s.pods(v1alpha1.SFTJobKind, "pair"); len(pods) != 2 {
+		t.Errorf("there are %d pods while the lost one may still write", len(pods))
+	}
+	s.taint(corev1.TaintNodeOutOfService + "=nodeshutdown:NoExecute")
+	next, _ := s.gang("pair", left.Labels[batchv1.ControllerUidLabel], func(p runconfig.Progress) bool { return p.ResumedFrom > 0 })
+	for _, pod := range next {
+		if pod.Spec.NodeName != left.Spec.NodeName {
+			t.Errorf("pod %s is on node %s, want %s", pod.Name, pod.Spec.NodeName, left.Spec.NodeName)
+		}
+	}
+	status := s.succeeds(v1alpha1.SFTJobKind, "pair")
+	s.resumed([]corev1.Pod{s.again(next[0])}, status, (p.Step-1)/saveEvery*saveEvery)
+	if a := status.History[0]; status.Restarts != 0 || status.Disruptions != 1 || len(status.History) != 2 || a.FailedPod != lost.Name || a.Node != spareNode {
 		t.Errorf("%d restarts, %d disruptions, history %+v", status.Restarts, status.Disruptions, status.History)
 	}
 }
