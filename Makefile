@@ -38,7 +38,7 @@ test: deps $(LOCALCLUSTER) $(HELM) $(S3_SERVER) $(GCS_SERVER) ## Unit tests, and
 	@go test -C hack/gitops -count=1 ./... # uncached: it reads files outside of its module
 
 e2e: images $(HELM) $(S3_SERVER) ## The whole way on real pods of a local cluster
-	@echo "==> End-to-end tests (about 10 minutes)"
+	@echo "==> End-to-end tests (about 12 minutes)"
 	@E2E_LOCALCLUSTER=$(CURDIR)/$(LOCALCLUSTER) S3_SERVER=$(CURDIR)/$(S3_SERVER) OPERATOR_IMAGE=$(OPERATOR_IMAGE) TRAINER_IMAGE=$(TRAINER_IMAGE) \
 		E2E_OPERATOR_IMAGE_TAR=$(CURDIR)/out/operator.tar E2E_TRAINER_IMAGE_TAR=$(CURDIR)/out/trainer.tar \
 		go test -tags e2e -count=1 -v -timeout 60m ./hack/e2e/
