@@ -11,8 +11,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/alignment-dev/alignment-operator/api/v1alpha1"
 	"github.com/alignment-dev/alignment-operator/hack/demo/corpus"
@@ -68,21 +73,32 @@ func (d *demo) ask(ctx context.Context, r *results) error {
 	if err := os.MkdirAll(d.path("answers"), 0o755); err != nil {
 		return err
 	}
-	for _, s := range r.policies() {
-		var err error
-		if s.likeliest, _, err = d.answers(ctx, r, s, r.asked[:min(shownPrompts, len(r.asked))], "0", 0); err != nil {
-			return fmt.Errorf("%s: %w", s.name(), err)
-		}
-		var all []byte
+	policies := r.policies()
+	lines := make([][draws][]byte, len(policies))
+	sampled := make([][draws][]response, len(policies))
+	d.console.progress("%d policies answer %d prompts, %d times each", len(policies), len(r.asked), draws)
+	var answered atomic.Int32
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.NumCPU()) // each has one thread
+	for i, s := range policies {
+		group.Go(func() (err error) {
+			s.likeliest, _, err = d.answers(ctx, r, s, r.asked[:min(shownPrompts, len(r.asked))], "0", 0)
+			return err
+		})
 		for draw := range draws {
-			d.console.progress("%s answers %d prompts, draw %d of %d", s.name(), len(r.asked), draw+1, draws)
-			sampled, lines, err := d.answers(ctx, r, s, r.asked, "1", draw)
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.name(), err)
-			}
-			s.sampled, all = append(s.sampled, sampled...), append(all, lines...)
+			group.Go(func() (err error) {
+				sampled[i][draw], lines[i][draw], err = d.answers(ctx, r, s, r.asked, "1", draw)
+				d.console.progress("%d of %d times %d prompts answered", answered.Add(1), draws*len(policies), len(r.asked))
+				return err
+			})
 		}
-		if err := os.WriteFile(d.path("answers", strings.ToLower(s.name())+".jsonl"), all, 0o644); err != nil {
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, s := range policies {
+		s.sampled = slices.Concat(sampled[i][:]...)
+		if err := os.WriteFile(d.path("answers", strings.ToLower(s.name())+".jsonl"), bytes.Join(lines[i][:], nil), 0o644); err != nil {
 			return err
 		}
 	}
@@ -129,11 +145,11 @@ func (d *demo) answers(ctx context.Context, r *results, s *stageResult, asked []
 		args = append(args, "--reward-model", claimRoot+rm.remote)
 	}
 	if err := d.exec(ctx, &prompts, &out, args...); err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%s: %w", s.name(), err)
 	}
 	said, err := decodeLines[response](out.Bytes())
 	if err == nil && len(said) != len(asked) {
-		err = fmt.Errorf("%d answers to %d prompts", len(said), len(asked))
+		err = fmt.Errorf("%s: %d answers to %d prompts", s.name(), len(said), len(asked))
 	}
 	return said, out.Bytes(), err
 }

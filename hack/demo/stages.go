@@ -78,6 +78,9 @@ func (d *demo) readStages() (stages []v1alpha1.Stage, err error) {
 		if sft, ok := s.(*v1alpha1.SFTJob); ok && d.base != "" {
 			sft.Spec.Model = v1alpha1.InitialModel{URI: "pvc://demo/base"}
 		}
+		if d.quick { // no other beside it
+			s.StageSpec().Pod.Threads = 0
+		}
 		if t := &s.StageSpec().Training; d.maxSteps > 0 {
 			t.MaxSteps = min(t.MaxSteps, int32(d.maxSteps))
 		}

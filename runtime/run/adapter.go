@@ -151,7 +151,11 @@ func (r *run) baseOf(field, dir string, s runconfig.Source) (*runconfig.Source, 
 	if s.Base != nil {
 		return s.Base, nil
 	}
-	return nil, invalidField(field+".base", fmt.Errorf("is missing: %s is an adapter, and nothing says what it goes on", s.URI))
+	c, err := readAdapter(dir)
+	if err != nil {
+		return nil, invalidData(field+".uri", err)
+	}
+	return nil, invalidField(field+".base", fmt.Errorf("is missing: %s is an adapter; its %s says that it goes on %q", s.URI, adapterFile, c.Base))
 }
 
 // atCommit is the URI of what was read then, where the revision may have moved on.

@@ -318,7 +318,7 @@ func TestAdaptersThatDoNotGo(t *testing.T) {
 		{`training.lora.targetModules: invalid LoRA: "c_attn" is no linear module of a block; there are q_proj`, withLoRA(dpoConfig(base, f.pairs, out), runconfig.LoRA{TargetModules: []string{"q_proj", "c_attn"}})},
 		{"training.lora.publish: file://" + adapter + " is an adapter itself", withLoRA(dpoConfig(adapter, f.pairs, out), runconfig.LoRA{Publish: runconfig.PublishAdapter})},
 		{"model.base: file://" + base + " has no adapter_config.json", onBase(dpoConfig(base, f.pairs, out), base)},
-		{"model.base: is missing", dpoConfig(copied("alone", func(map[string]any) {}), f.pairs, out)},
+		{"model.base: is missing: file://" + filepath.Join(dir, "alone") + " is an adapter; its adapter_config.json says that it goes on \"" + base + "\"", dpoConfig(copied("alone", func(map[string]any) {}), f.pairs, out)},
 		{"", onBase(dpoConfig(filepath.Join(dir, "alone"), f.pairs, filepath.Join(dir, "out-alone")), base)},
 		{"lora_A.weight: got shape [2 32], the config says [2 16]", onBase(dpoConfig(filepath.Join(dir, "alone"), f.pairs, out), filepath.Join(dir, "other"))},
 		{"use_dora: got true", onBase(dpoConfig(copied("dora", func(c map[string]any) { c["use_dora"] = true }), f.pairs, out), base)},
