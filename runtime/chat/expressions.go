@@ -234,13 +234,7 @@ func (p *parser) call(function expression) expression {
 
 func (p *parser) args() (args []expression, names []string, named []expression) {
 	p.expect(operator, "(")
-	for n := 0; !p.skip(operator, ")"); n++ {
-		if n > 0 {
-			p.expect(operator, ",")
-			if p.skip(operator, ")") {
-				break
-			}
-		}
+	p.upTo(")", func() {
 		switch t := p.peek(); {
 		case t.is(operator, "*"), t.is(operator, "**"):
 			p.fail("%s before an argument is not supported", t.text)
@@ -255,8 +249,21 @@ func (p *parser) args() (args []expression, names []string, named []expression) 
 		default:
 			args = append(args, p.expression())
 		}
-	}
+	})
 	return args, names, named
+}
+
+// upTo parses items between commas up to the sign that ends them; a comma may stand before it.
+func (p *parser) upTo(end string, item func()) {
+	for first := true; !p.skip(operator, end); first = false {
+		if !first {
+			p.expect(operator, ",")
+			if p.skip(operator, end) {
+				return
+			}
+		}
+		item()
+	}
 }
 
 func (p *parser) primary() expression {
@@ -306,29 +313,15 @@ func (p *parser) primary() expression {
 		return e
 	case t.is(operator, "["):
 		l := &listOf{line: at}
-		for !p.skip(operator, "]") {
-			if len(l.items) > 0 {
-				p.expect(operator, ",")
-				if p.skip(operator, "]") {
-					break
-				}
-			}
-			l.items = append(l.items, p.expression())
-		}
+		p.upTo("]", func() { l.items = append(l.items, p.expression()) })
 		return l
 	case t.is(operator, "{"):
 		d := &dictOf{line: at}
-		for !p.skip(operator, "}") {
-			if len(d.keys) > 0 {
-				p.expect(operator, ",")
-				if p.skip(operator, "}") {
-					break
-				}
-			}
+		p.upTo("}", func() {
 			d.keys = append(d.keys, p.expression())
 			p.expect(operator, ":")
 			d.values = append(d.values, p.expression())
-		}
+		})
 		return d
 	}
 	p.i = max(p.i-1, 0)
